@@ -1,0 +1,295 @@
+//! What producers write, as immutable, numbered snapshots that share structure between versions.
+//!
+//! [`Tenant`] and [`InstanceCatalogue`] are what decisions read; [`Registry`] is what only changes
+//! of the catalogue itself read. All three are rebuilt by applying records, and applying one twice
+//! does no harm.
+
+use std::sync::Arc;
+
+use super::event::{Event, Record};
+use super::ids::{InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text};
+use super::keys::RegisteredKey;
+use super::limits::CHARGE_PERIOD_DEFAULT_MS;
+use super::line_item::{ChargingOrder, LineItem, LineItemState, Terms};
+use super::rates::{NewRateTable, RateTable, Rates};
+use super::refusal::Refusal;
+use super::time::{Period, Timestamp};
+
+/// What holds for all instances of the producer.
+#[derive(Clone, Debug, Default)]
+pub struct Tenant {
+    /// The record that made this version.
+    pub number: Sequence,
+    /// The price lists.
+    pub rates: Rates,
+    /// The registered keys by id.
+    pub keys: imbl::OrdMap<Text, Arc<RegisteredKey>>,
+    /// The settings.
+    pub configuration: Configuration,
+}
+
+/// The producer's settings (spec 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// Whether line items may be used 12 hours before their start and after their end.
+    pub timezone_tolerant: bool,
+    /// How long a charge of a session pays for.
+    pub charge_period: Period,
+}
+
+impl Default for Configuration {
+    fn default() -> Configuration {
+        let charge_period = Period::from_ms(CHARGE_PERIOD_DEFAULT_MS);
+        Configuration {
+            timezone_tolerant: false,
+            charge_period: charge_period.expect("the default period is not nothing"),
+        }
+    }
+}
+
+impl Tenant {
+    /// Checks a table that is to be published (spec 2.6).
+    pub fn decide_publication(&self, table: NewRateTable) -> Result<Event, Refusal> {
+        let NewRateTable { series, version, .. } = &table;
+        if self.rates.find(series, version).is_some() {
+            let (series, version) = (series.clone(), version.clone());
+            return Err(Refusal::RateTableExists { series, version });
+        }
+        // Only to see whether it can be built: the record brings the real number.
+        RateTable::new(RateTableNumber::default(), Timestamp::default(), table.clone())?;
+        Ok(Event::RateTablePublished(table))
+    }
+
+    /// Checks a deletion: a table that has taken effect stays (spec 2.6).
+    pub fn decide_deletion(
+        &self,
+        series: &Text,
+        version: &Text,
+        now: Timestamp,
+    ) -> Result<Event, Refusal> {
+        let table = self.rates.find(series, version).ok_or(Refusal::UnknownRateTable)?;
+        if table.effective_from <= now {
+            return Err(Refusal::RateTableInEffect);
+        }
+        Ok(Event::RateTableDeleted { series: series.clone(), number: table.number })
+    }
+
+    /// Takes over what a record changes here. Says whether it changed anything.
+    pub fn apply(&mut self, sequence: Sequence, record: &Record) -> bool {
+        match &record.event {
+            Event::KeyRegistered(key) => {
+                self.keys.insert(key.id.clone(), Arc::new(key.clone()));
+            }
+            Event::RateTablePublished(table) => {
+                let number = RateTableNumber::new(sequence);
+                let table = RateTable::new(number, record.at, table.clone());
+                self.rates.insert(Arc::new(table.expect("checked before it was recorded")));
+            }
+            Event::RateTableDeleted { series, number } => self.rates.remove(series, *number),
+            Event::InstanceCreated { .. }
+            | Event::LineItemMapped { .. }
+            | Event::LineItemDeleted { .. }
+            | Event::Access(_)
+            | Event::SessionCreated { .. }
+            | Event::SessionAccess(_)
+            | Event::SessionClosed(_) => return false,
+        }
+        self.number = sequence;
+        true
+    }
+}
+
+/// The line items of one instance.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceCatalogue {
+    /// The record that made this version.
+    pub number: Sequence,
+    ordered: imbl::OrdMap<ChargingOrder, Arc<LineItem>>,
+    by_activation_id: imbl::OrdMap<Text, Arc<LineItem>>,
+}
+
+impl InstanceCatalogue {
+    /// All of them in the order in which they are charged (spec 3.2).
+    pub fn in_charging_order(&self) -> impl Iterator<Item = &Arc<LineItem>> {
+        self.ordered.values()
+    }
+
+    /// The one of this name.
+    pub fn find(&self, activation_id: &str) -> Option<&Arc<LineItem>> {
+        self.by_activation_id.get(activation_id)
+    }
+
+    /// Adds a line item, or replaces the one of its name.
+    pub fn insert(&mut self, line_item: Arc<LineItem>) {
+        self.remove(&line_item.terms.activation_id);
+        self.ordered.insert(line_item.charging_order(), Arc::clone(&line_item));
+        self.by_activation_id.insert(line_item.terms.activation_id.clone(), line_item);
+    }
+
+    /// Takes the line item of this name out; says nothing where there is none.
+    pub fn remove(&mut self, activation_id: &Text) {
+        if let Some(former) = self.by_activation_id.remove(activation_id) {
+            self.ordered.remove(&former.charging_order());
+        }
+    }
+
+    /// Takes over what a record of this instance changes here.
+    pub fn apply(&mut self, sequence: Sequence, event: &Event) {
+        match event {
+            Event::LineItemMapped { number, terms, .. } => {
+                let number = number.unwrap_or(LineItemNumber::new(sequence));
+                self.insert(Arc::new(LineItem { number, terms: terms.clone() }));
+            }
+            Event::LineItemDeleted { activation_id, .. } => self.remove(activation_id),
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::InstanceCreated { .. }
+            | Event::Access(_)
+            | Event::SessionCreated { .. }
+            | Event::SessionAccess(_)
+            | Event::SessionClosed(_) => return,
+        }
+        self.number = sequence;
+    }
+}
+
+/// An instance as its producer knows it (spec 2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceEntry {
+    /// Its place in every list: creation order.
+    pub number: InstanceNumber,
+    /// Its id.
+    pub id: InstanceId,
+    /// Its short name.
+    pub short_name: Text,
+    /// Its account.
+    pub account_id: Text,
+    /// Whether it is the account's default.
+    pub default: bool,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// Where an activation id is mapped. Stays when the line item is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// In which instance.
+    pub instance: InstanceNumber,
+    /// To which line item.
+    pub number: LineItemNumber,
+    /// Whether that is deleted: then the id is free once no session uses it (spec 6).
+    pub deleted: bool,
+}
+
+/// Which instances exist, and which activation id is mapped where.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    instances: imbl::OrdMap<InstanceNumber, Arc<InstanceEntry>>,
+    defaults: imbl::OrdMap<Text, InstanceNumber>,
+    mappings: imbl::OrdMap<Text, Mapping>,
+}
+
+impl Registry {
+    /// A new instance: the account's first is its default (spec 2.2).
+    pub fn decide_instance(&self, id: InstanceId, short_name: Text, account_id: Text) -> Event {
+        let default = !self.defaults.contains_key(&account_id);
+        Event::InstanceCreated { id, short_name, account_id, default }
+    }
+
+    /// The mapping of an activation id, now or until its deletion.
+    pub fn mapping(&self, activation_id: &Text) -> Option<&Mapping> {
+        self.mappings.get(activation_id)
+    }
+
+    /// The default instance of an account.
+    pub fn default_of(&self, account_id: &Text) -> Option<Arc<InstanceEntry>> {
+        let number = self.defaults.get(account_id)?;
+        self.instances.get(number).map(Arc::clone)
+    }
+
+    /// Up to `size` instances created after `after`, in order of creation, and whether there are
+    /// more.
+    pub fn page(&self, after: Sequence, size: usize) -> (Vec<Arc<InstanceEntry>>, bool) {
+        let first = InstanceNumber::new(after.next());
+        let mut rest = self.instances.range(first..).map(|(_, entry)| Arc::clone(entry));
+        let page: Vec<_> = rest.by_ref().take(size).collect();
+        (page, rest.next().is_some())
+    }
+
+    /// Every instance.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<InstanceEntry>> {
+        self.instances.values()
+    }
+
+    /// Every mapping, deleted ones too.
+    pub fn mappings(&self) -> impl Iterator<Item = (&Text, &Mapping)> {
+        self.mappings.iter()
+    }
+
+    /// Adds an instance, or replaces the one of its number.
+    pub fn insert_instance(&mut self, entry: InstanceEntry) {
+        if entry.default {
+            self.defaults.insert(entry.account_id.clone(), entry.number);
+        }
+        self.instances.insert(entry.number, Arc::new(entry));
+    }
+
+    /// Sets where an activation id is mapped.
+    pub fn insert_mapping(&mut self, activation_id: Text, mapping: Mapping) {
+        self.mappings.insert(activation_id, mapping);
+    }
+
+    /// Takes over what a record changes here.
+    pub fn apply(&mut self, sequence: Sequence, record: &Record) {
+        match &record.event {
+            Event::InstanceCreated { id, short_name, account_id, default } => {
+                self.insert_instance(InstanceEntry {
+                    number: InstanceNumber::new(sequence),
+                    id: *id,
+                    short_name: short_name.clone(),
+                    account_id: account_id.clone(),
+                    default: *default,
+                    created: record.at,
+                });
+            }
+            Event::LineItemMapped { instance, number, terms } => {
+                let number = number.unwrap_or(LineItemNumber::new(sequence));
+                let mapping = Mapping { instance: *instance, number, deleted: false };
+                self.insert_mapping(terms.activation_id.clone(), mapping);
+            }
+            Event::LineItemDeleted { instance, number, activation_id } => {
+                let mapping = Mapping { instance: *instance, number: *number, deleted: true };
+                self.insert_mapping(activation_id.clone(), mapping);
+            }
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::Access(_)
+            | Event::SessionCreated { .. }
+            | Event::SessionAccess(_)
+            | Event::SessionClosed(_) => {}
+        }
+    }
+}
+
+/// Checks terms that a producer sends for a line item (spec 2.3), over those it has now.
+pub fn check_terms(terms: &Terms, current: Option<&LineItem>) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    if terms.end < terms.start {
+        faults.push("$.end: must not be before $.start".to_owned());
+    }
+    if terms.quantity < 1 {
+        faults.push("$.quantity: must have a minimum value of 1".to_owned());
+    }
+    match current.map(|line_item| line_item.terms.state) {
+        None if terms.state != LineItemState::Deployed => {
+            faults.push(format!("$.state: a new line item must be DEPLOYED, not {}", terms.state));
+        }
+        Some(LineItemState::Obsolete) if terms.state != LineItemState::Obsolete => {
+            faults.push(format!("$.state: an OBSOLETE line item cannot become {}", terms.state));
+        }
+        None | Some(_) => {}
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::LineItemInvalid(faults)) }
+}

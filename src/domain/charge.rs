@@ -1,0 +1,366 @@
+//! THE charging algorithm (spec 3.4 to 3.6): candidates, order, two passes, splitting.
+//!
+//! It reads balances through [`Balances`], which may say that it does not know one: then nothing is
+//! decided, and whoever asked learns whose balance is missing. That is how one line item can decide
+//! a request alone, and how nobody ever decides on a guess.
+
+use super::catalogue::InstanceCatalogue;
+use super::ids::{LineItemNumber, Text};
+use super::line_item::{Balance, LineItem, Overdraft, Posting};
+use super::rates::{RateTable, Rates};
+use super::request::RequestedItem;
+use super::rounding;
+use super::time::Timestamp;
+use super::tokens::{Rate, Tokens};
+
+/// What of one line item's balance a decision can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// All of it.
+    Balance(Balance),
+    /// Only that nothing of the quantity is left: enough to pass it over.
+    NothingEntitled,
+    /// Nothing: ask its owner.
+    Nothing,
+}
+
+/// Where a decision reads balances.
+pub trait Balances {
+    /// What is known of this one. The same answer each time while one decision runs.
+    fn known(&self, line_item: LineItemNumber) -> Known;
+}
+
+/// The decision needs the balance of a line item that it cannot see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing(pub LineItemNumber);
+
+/// A line item that may be charged at the moment of the decision, with its prices (spec 3.2).
+#[derive(Clone, Copy, Debug)]
+struct Candidate<'a> {
+    line_item: &'a LineItem,
+    table: Option<&'a RateTable>,
+}
+
+/// The line items of an instance that may be charged at an instant, in charging order.
+#[derive(Clone, Debug)]
+pub struct Candidates<'a>(Vec<Candidate<'a>>);
+
+impl<'a> Candidates<'a> {
+    /// Those of the instance that are elastic, deployed and inside their window (spec 3.2), each
+    /// with the table of its own series that holds at `now` (spec 3.1).
+    pub fn at(
+        now: Timestamp,
+        instance: &'a InstanceCatalogue,
+        rates: &'a Rates,
+        tolerant: bool,
+    ) -> Candidates<'a> {
+        let mut candidates: Vec<Candidate<'a>> = Vec::new();
+        for line_item in instance.in_charging_order() {
+            if line_item.is_candidate(now, tolerant) {
+                let series = &line_item.terms.series;
+                let table = match candidates.last() {
+                    Some(last) if last.line_item.terms.series == *series => last.table,
+                    Some(_) | None => rates.effective(series, now),
+                };
+                candidates.push(Candidate { line_item, table });
+            }
+        }
+        Candidates(candidates)
+    }
+
+    /// The first line item that the first priced item of a request would be charged to, if all
+    /// balances were plentiful but those that `is_empty` names.
+    pub fn first_choice(
+        &self,
+        items: &[RequestedItem],
+        is_empty: impl Fn(LineItemNumber) -> bool,
+    ) -> Option<LineItemNumber> {
+        items.iter().find_map(|item| {
+            self.pricing(&item.name, &item.version)
+                .find(|(line_item, rate)| rate.is_zero() || !is_empty(line_item.number))
+                .map(|(line_item, _)| line_item.number)
+        })
+    }
+
+    fn pricing<'b>(
+        &'b self,
+        name: &'b Text,
+        version: &'b Text,
+    ) -> impl Iterator<Item = (&'a LineItem, Rate)> + 'b {
+        self.0.iter().filter_map(move |candidate| {
+            let rate = candidate.table?.price(name, version)?;
+            Some((candidate.line_item, rate))
+        })
+    }
+}
+
+/// What one line item gives for one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Take {
+    /// Who gives.
+    pub line_item: LineItemNumber,
+    /// Its price for one count.
+    pub rate: Rate,
+    /// How much.
+    pub tokens: Tokens,
+}
+
+/// Why an item is not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// Another item of an all-or-nothing request was denied (102).
+    NoStatus,
+    /// In no effective rate table of the candidates' series (201).
+    UnknownItem,
+    /// No line item may be charged now (301).
+    NoLineItem,
+    /// Line items there are, but too few tokens on them (306).
+    Insufficient,
+}
+
+/// What becomes of one requested item: all of it or nothing of it (spec 10, no. 13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Granted, and by whom (101).
+    Granted(Vec<Take>),
+    /// Denied.
+    Denied(Denial),
+}
+
+impl Verdict {
+    /// The sum of what was taken for the item.
+    pub fn total(&self) -> Tokens {
+        let Verdict::Granted(takes) = self else { return Tokens::ZERO };
+        takes.iter().fold(Tokens::ZERO, |total, take| sum(total, take.tokens))
+    }
+}
+
+/// What is given back on one charge line, to the line item that was charged (spec 4.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// Who is credited.
+    pub line_item: LineItemNumber,
+    /// Its name.
+    pub activation_id: Text,
+    /// Which item of the session's set the charge was for.
+    pub item: usize,
+    /// How much; may be nothing.
+    pub tokens: Tokens,
+}
+
+/// A decided request: an outcome per item, in order, and the balances that follow from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of each item.
+    pub verdicts: Vec<Verdict>,
+    /// The balance of every line item touched.
+    pub postings: Vec<Posting>,
+}
+
+/// A one-off request: each item alone, in order, as far as tokens go (spec 3.5).
+pub fn one_off(
+    items: &[RequestedItem],
+    candidates: &Candidates<'_>,
+    balances: &impl Balances,
+) -> Result<Decision, Missing> {
+    let mut books = Books::over(balances);
+    let mut verdicts = Vec::with_capacity(items.len());
+    for item in items {
+        verdicts.push(allocate(item, candidates, &mut books, LineKind::Final)?);
+    }
+    Ok(Decision { verdicts, postings: books.postings })
+}
+
+/// A session's new set (spec 3.6, 4.5): `refunds` are credited first; then all items are granted,
+/// or the `Err` inside says what is wrong with which of them.
+pub fn whole_set(
+    items: &[RequestedItem],
+    refunds: &[Refund],
+    candidates: &Candidates<'_>,
+    balances: &impl Balances,
+) -> Result<Result<Decision, Vec<Verdict>>, Missing> {
+    let mut books = Books::over(balances);
+    books.credit(refunds)?;
+    let mut verdicts = Vec::with_capacity(items.len());
+    for item in items {
+        verdicts.push(allocate(item, candidates, &mut books, LineKind::Session)?);
+    }
+    if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted(_))) {
+        return Ok(Ok(Decision { verdicts, postings: books.postings }));
+    }
+    let innocent = |verdict| match verdict {
+        Verdict::Granted(_) => Verdict::Denied(Denial::NoStatus),
+        Verdict::Denied(denial) => Verdict::Denied(denial),
+    };
+    Ok(Err(verdicts.into_iter().map(innocent).collect()))
+}
+
+/// The balances after `refunds`: each ends one charge line of a session's period.
+pub fn refunded(refunds: &[Refund], balances: &impl Balances) -> Result<Vec<Posting>, Missing> {
+    let mut books = Books::over(balances);
+    books.credit(refunds)?;
+    Ok(books.postings)
+}
+
+/// Whether a charge stays open to a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineKind {
+    Final,
+    Session,
+}
+
+/// One item over all candidates (spec 3.4).
+fn allocate<B: Balances>(
+    item: &RequestedItem,
+    candidates: &Candidates<'_>,
+    books: &mut Books<'_, B>,
+    kind: LineKind,
+) -> Result<Verdict, Missing> {
+    if candidates.0.is_empty() {
+        return Ok(Verdict::Denied(Denial::NoLineItem));
+    }
+    if candidates.pricing(&item.name, &item.version).next().is_none() {
+        return Ok(Verdict::Denied(Denial::UnknownItem));
+    }
+    let mut shares: Vec<Share<'_>> = Vec::new();
+    // What is still missing, and the rate it is counted at; nobody has given anything at first.
+    let mut missing: Option<(Rate, Tokens)> = None;
+    'passes: for pass in [Pass::Entitled, Pass::Overdraft] {
+        for (line_item, rate) in candidates.pricing(&item.name, &item.version) {
+            let capacity = match rate.is_zero() {
+                true => Tokens::ZERO,
+                false => books.capacity(line_item, pass, &shares)?,
+            };
+            if capacity == Tokens::ZERO && !rate.is_zero() {
+                continue;
+            }
+            let needed = match missing {
+                None => rounding::charge(item.count, rate),
+                Some((previous, tokens)) => rounding::convert(tokens, previous, rate),
+            };
+            let tokens = needed.min(capacity);
+            add_share(&mut shares, Share { line_item, rate, tokens });
+            missing = Some((rate, needed.saturating_sub(tokens)));
+            if needed == tokens {
+                break 'passes;
+            }
+        }
+    }
+    if !matches!(missing, Some((_, Tokens::ZERO))) {
+        return Ok(Verdict::Denied(Denial::Insufficient));
+    }
+    for share in &shares {
+        books.charge(share, kind)?;
+    }
+    Ok(Verdict::Granted(shares.iter().map(Share::take).collect()))
+}
+
+/// What one line item gives for one item while that is still being worked out.
+struct Share<'a> {
+    line_item: &'a LineItem,
+    rate: Rate,
+    tokens: Tokens,
+}
+
+impl Share<'_> {
+    fn take(&self) -> Take {
+        Take { line_item: self.line_item.number, rate: self.rate, tokens: self.tokens }
+    }
+}
+
+/// One entry per line item, also where both passes took from it.
+fn add_share<'a>(shares: &mut Vec<Share<'a>>, share: Share<'a>) {
+    match shares.iter_mut().find(|other| other.line_item.number == share.line_item.number) {
+        Some(other) => other.tokens = sum(other.tokens, share.tokens),
+        None => shares.push(share),
+    }
+}
+
+/// Amounts of one request always fit: each is bounded by what a line item can hold.
+fn sum(left: Tokens, right: Tokens) -> Tokens {
+    left.checked_add(right).expect("two amounts under the limit of a line item fit")
+}
+
+/// Entitled tokens of all candidates go first, overdrafts after them (spec 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Entitled,
+    Overdraft,
+}
+
+/// The balances as a decision would leave them, over those it only reads.
+struct Books<'a, B> {
+    balances: &'a B,
+    postings: Vec<Posting>,
+}
+
+impl<'a, B: Balances> Books<'a, B> {
+    fn over(balances: &'a B) -> Books<'a, B> {
+        Books { balances, postings: Vec::new() }
+    }
+
+    fn known(&self, line_item: LineItemNumber) -> Known {
+        match self.postings.iter().find(|posting| posting.line_item == line_item) {
+            Some(posting) => Known::Balance(posting.after),
+            None => self.balances.known(line_item),
+        }
+    }
+
+    /// What a line item can give in a pass, beyond what `shares` of the same item already took.
+    fn capacity(
+        &self,
+        line_item: &LineItem,
+        pass: Pass,
+        shares: &[Share<'_>],
+    ) -> Result<Tokens, Missing> {
+        let number = line_item.number;
+        let all = match (self.known(number), pass, line_item.terms.overdraft) {
+            (Known::Balance(balance), Pass::Entitled, _) => line_item.entitled(balance.used),
+            (Known::Balance(balance), Pass::Overdraft, _) => line_item.available(balance.used),
+            (Known::NothingEntitled, Pass::Entitled, _)
+            | (Known::NothingEntitled, Pass::Overdraft, Overdraft::None) => Tokens::ZERO,
+            (Known::NothingEntitled, Pass::Overdraft, _) | (Known::Nothing, _, _) => {
+                return Err(Missing(number));
+            }
+        };
+        let own = shares.iter().filter(|share| share.line_item.number == number);
+        Ok(own.fold(all, |left, share| left.saturating_sub(share.tokens)))
+    }
+
+    fn charge(&mut self, share: &Share<'_>, kind: LineKind) -> Result<(), Missing> {
+        let LineItem { number, terms } = share.line_item;
+        let posting = self.posting(*number, &terms.activation_id)?;
+        posting.after.used = sum(posting.after.used, share.tokens);
+        posting.after.open_lines += u64::from(kind == LineKind::Session);
+        Ok(())
+    }
+
+    fn credit(&mut self, refunds: &[Refund]) -> Result<(), Missing> {
+        for refund in refunds {
+            let after = &mut self.posting(refund.line_item, &refund.activation_id)?.after;
+            let used = after.used.checked_sub(refund.tokens);
+            after.used = used.expect("what is refunded was charged before");
+            let open_lines = after.open_lines.checked_sub(1);
+            after.open_lines = open_lines.expect("what is refunded was an open charge line");
+        }
+        Ok(())
+    }
+
+    fn posting(
+        &mut self,
+        line_item: LineItemNumber,
+        activation_id: &Text,
+    ) -> Result<&mut Posting, Missing> {
+        let found = self.postings.iter().position(|posting| posting.line_item == line_item);
+        let index = match (found, self.balances.known(line_item)) {
+            (Some(index), _) => index,
+            (None, Known::Balance(after)) => {
+                let activation_id = activation_id.clone();
+                self.postings.push(Posting { line_item, activation_id, after });
+                self.postings.len() - 1
+            }
+            (None, Known::NothingEntitled | Known::Nothing) => return Err(Missing(line_item)),
+        };
+        self.postings.get_mut(index).ok_or(Missing(line_item))
+    }
+}

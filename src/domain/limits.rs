@@ -1,0 +1,51 @@
+//! Compile-time limits, and the relations between them that must hold.
+
+use super::tokens::{Tokens, UNITS_PER_TOKEN};
+
+/// Characters in a name or an id (spec 8).
+pub const TEXT_BYTES_MAX: usize = 255;
+/// Bytes of a request body (spec 8).
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Items in one request, and in one session (spec 8).
+pub const ITEMS_MAX: usize = 100;
+/// Items in one rate table.
+pub const RATE_TABLE_ITEMS_MAX: usize = 10_000;
+/// Bytes of a `metaData` or `dictionary` object (spec 8).
+pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024;
+/// Levels of nesting in a `metaData` or `dictionary` object (spec 8).
+pub const DOCUMENT_DEPTH_MAX: usize = 16;
+/// The greatest count and the greatest rate (spec 8).
+pub const COUNT_MAX: u64 = 1_000_000_000;
+/// The most that `used` of a line item may reach (spec 8): what bounds an unlimited overdraft.
+pub const USED_MAX: Tokens = match Tokens::from_units(80_000_000_000_000_000_000 * UNITS_PER_TOKEN)
+{
+    Some(tokens) => tokens,
+    None => Tokens::ZERO,
+};
+/// Live sessions in one answer (spec 2.8).
+pub const SESSIONS_LISTED_MAX: usize = 100;
+/// Entries of a page where the caller names no size (spec 2.2).
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// The most entries of a page (spec 2.2).
+pub const PAGE_SIZE_MAX: usize = 500;
+/// The earliest `effectiveFrom`: 2000-01-01 (promises I6).
+pub const EFFECTIVE_FROM_MIN_MS: u64 = 946_684_800_000;
+/// The latest `effectiveFrom`: 2200-01-01 (promises I6).
+pub const EFFECTIVE_FROM_MAX_MS: u64 = 7_258_118_400_000;
+/// The latest `start` and `end` of a line item: 9999-12-31T23:59:59.999Z (promises I6).
+pub const TERM_MAX_MS: u64 = 253_402_300_799_999;
+/// How far a tolerant time zone widens a line item's window on each side (spec 8).
+pub const TOLERANCE_MS: u64 = 12 * 60 * 60 * 1000;
+/// The automatic charge interval where nothing else is configured (spec 8).
+pub const CHARGE_PERIOD_DEFAULT_MS: u64 = 60 * 60 * 1000;
+/// How long a session may stay IDLE (spec 4.2).
+pub const IDLE_LIMIT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+const _: () = assert!(USED_MAX.units() > 0, "USED_MAX is an amount");
+// Every quantity with every numeric overdraft fits under USED_MAX, so only Unlimited can meet it.
+const _: () = assert!(2 * (i64::MAX as i128) * UNITS_PER_TOKEN < USED_MAX.units());
+// The dearest item fits an amount: count x rate is exact (spec 3.7).
+const _: () = assert!(
+    (COUNT_MAX as i128) * 1_000_000_000 * (COUNT_MAX as i128) * 1_000_000_000
+        < Tokens::MAX.units()
+);

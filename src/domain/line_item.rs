@@ -1,0 +1,199 @@
+//! A line item: what its producer granted, and what has been used of it (spec 3.2, 3.3, 6).
+
+use std::fmt;
+
+use super::ids::{LineItemNumber, Text};
+use super::limits::{TOLERANCE_MS, USED_MAX};
+use super::time::Timestamp;
+use super::tokens::Tokens;
+
+/// Whether a line item may be consumed from (spec 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineItemState {
+    /// It may.
+    Deployed,
+    /// Not now; it can come back.
+    Inactive,
+    /// Never again.
+    Obsolete,
+}
+
+impl LineItemState {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LineItemState::Deployed => "DEPLOYED",
+            LineItemState::Inactive => "INACTIVE",
+            LineItemState::Obsolete => "OBSOLETE",
+        }
+    }
+
+    /// The state of this name.
+    pub fn parse(name: &str) -> Option<LineItemState> {
+        [LineItemState::Deployed, LineItemState::Inactive, LineItemState::Obsolete]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+impl fmt::Display for LineItemState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(formatter)
+    }
+}
+
+/// What may be used beyond the quantity (spec 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdraft {
+    /// Nothing.
+    None,
+    /// So many whole tokens.
+    Number(u64),
+    /// Without bound.
+    Unlimited,
+}
+
+/// What the producer wrote: everything of a line item that requests do not change (spec 2.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The line item id.
+    pub activation_id: Text,
+    /// Whether it may be consumed from.
+    pub state: LineItemState,
+    /// Whole tokens mapped; at least 1.
+    pub quantity: u64,
+    /// First valid millisecond.
+    pub start: Timestamp,
+    /// Last valid millisecond.
+    pub end: Timestamp,
+    /// Only elastic line items are charged by access requests (spec 1).
+    pub elastic: bool,
+    /// The series of rate tables it is priced by.
+    pub series: Text,
+    /// What may be used beyond the quantity.
+    pub overdraft: Overdraft,
+    /// Stored and returned, without behaviour (spec 10, no. 20).
+    pub reset_frequency: Option<Text>,
+}
+
+/// A line item of the catalogue: its identity and its terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineItem {
+    /// Which mapping of the activation id this is.
+    pub number: LineItemNumber,
+    /// What the producer wrote last.
+    pub terms: Terms,
+}
+
+/// Earliest end first; equal end: earliest start first; still equal: by activation id (spec 3.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChargingOrder {
+    end: Timestamp,
+    start: Timestamp,
+    activation_id: Text,
+}
+
+impl LineItem {
+    /// Its place among the line items of its instance.
+    pub fn charging_order(&self) -> ChargingOrder {
+        let Terms { end, start, activation_id, .. } = &self.terms;
+        ChargingOrder { end: *end, start: *start, activation_id: activation_id.clone() }
+    }
+
+    /// Whether an access request at `now` may consume from it at all (spec 3.2): elastic, deployed
+    /// and inside its window, which a tolerant time zone widens by 12 hours on each side.
+    pub fn is_candidate(&self, now: Timestamp, tolerant: bool) -> bool {
+        let Terms { elastic, state, start, end, .. } = &self.terms;
+        let slack = if tolerant { TOLERANCE_MS } else { 0 };
+        *elastic
+            && *state == LineItemState::Deployed
+            && start.minus_ms(slack) <= now
+            && now <= end.plus_ms(slack)
+    }
+
+    /// What is left of the quantity when `used` is used (spec 3.3, first pass).
+    pub fn entitled(&self, used: Tokens) -> Tokens {
+        Tokens::whole(self.terms.quantity).saturating_sub(used)
+    }
+
+    /// What may still be charged in all when `used` is used (spec 3.3, second pass).
+    pub fn available(&self, used: Tokens) -> Tokens {
+        let quantity = Tokens::whole(self.terms.quantity);
+        let limit = match self.terms.overdraft {
+            Overdraft::None => Some(quantity),
+            Overdraft::Number(limit) => quantity.checked_add(Tokens::whole(limit)),
+            Overdraft::Unlimited => Some(USED_MAX),
+        };
+        limit.unwrap_or(USED_MAX).saturating_sub(used)
+    }
+}
+
+/// What requests change of a line item; owned by its actor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Tokens charged and not refunded.
+    pub used: Tokens,
+    /// Charge lines on it in the current periods of active sessions: a deleted line item is really
+    /// removed once there are none (spec 6).
+    pub open_lines: u64,
+}
+
+/// What a record makes of one balance. It says the result, not the difference, so that replaying
+/// it twice does no harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posting {
+    /// Whose balance.
+    pub line_item: LineItemNumber,
+    /// Its name, so that the journal reads on its own.
+    pub activation_id: Text,
+    /// The balance from this record on.
+    pub after: Balance,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line_item(quantity: u64, overdraft: Overdraft) -> LineItem {
+        let terms = Terms {
+            activation_id: Text::new("ACT01").unwrap(),
+            state: LineItemState::Deployed,
+            quantity,
+            start: Timestamp::from_ms(1_000),
+            end: Timestamp::from_ms(2_000),
+            elastic: true,
+            series: Text::empty(),
+            overdraft,
+            reset_frequency: None,
+        };
+        LineItem { number: LineItemNumber::default(), terms }
+    }
+
+    #[test]
+    fn the_window_is_inclusive_to_the_millisecond() {
+        let item = line_item(1, Overdraft::None);
+        for (now, inside) in [(999, false), (1_000, true), (2_000, true), (2_001, false)] {
+            assert_eq!(item.is_candidate(Timestamp::from_ms(now), false), inside, "{now}");
+        }
+        let late = Timestamp::from_ms(2_000 + TOLERANCE_MS);
+        assert!(item.is_candidate(late, true));
+        assert!(!item.is_candidate(late.plus_ms(1), true));
+    }
+
+    #[test]
+    fn capacity_counts_the_overdraft_and_never_falls_below_nothing() {
+        let used = Tokens::whole(9);
+        for (overdraft, entitled, available) in
+            [(Overdraft::None, 1, 1), (Overdraft::Number(5), 1, 6)]
+        {
+            let item = line_item(10, overdraft);
+            assert_eq!(item.entitled(used), Tokens::whole(entitled));
+            assert_eq!(item.available(used), Tokens::whole(available));
+            assert_eq!(item.entitled(Tokens::whole(11)), Tokens::ZERO);
+            assert_eq!(item.available(Tokens::whole(16)), Tokens::ZERO);
+        }
+        let endless = line_item(10, Overdraft::Unlimited);
+        assert_eq!(endless.available(USED_MAX), Tokens::ZERO);
+        assert!(endless.available(used) > Tokens::whole(u64::MAX));
+    }
+}

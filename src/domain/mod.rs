@@ -1,0 +1,17 @@
+//! Layer 0: the rules about tokens, time and states. Pure: no runtime, no I/O, no clock, no
+//! randomness, no serialisation, no floating point. Reads like docs/specification/.
+
+pub mod catalogue;
+pub mod charge;
+pub mod event;
+pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod line_item;
+pub mod rates;
+pub mod refusal;
+pub mod request;
+mod rounding;
+pub mod session;
+pub mod time;
+pub mod tokens;

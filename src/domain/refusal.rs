@@ -1,0 +1,119 @@
+//! Every way of saying no before a request is decided on tokens, with its stable code.
+//!
+//! A refusal is an answer, not a fault: nothing is broken and nothing has changed. Denials of single
+//! items are not refusals but verdicts ([`Denial`](super::charge::Denial)): those requests succeed.
+
+use super::ids::Text;
+use super::rates::PricedTwice;
+use super::session::Ended;
+
+/// What kind of no it is: the edge makes a status of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request cannot be right, whatever the state.
+    Invalid,
+    /// The caller may not.
+    Forbidden,
+    /// What it names does not exist.
+    NotFound,
+    /// It does not go with what exists.
+    Conflict,
+    /// The session has ended (spec 2.8): 403 or 409, by version.
+    SessionEnded,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The caller's token does not reach what it asks for.
+    #[error("this token does not permit the call")]
+    Forbidden,
+    /// Path, header and body name different instances.
+    #[error("path, `x-instance-id` and body name different instances")]
+    InstanceMismatch,
+    /// One item and version twice in a table.
+    #[error("{0}: name it once")]
+    PricedTwice(#[from] PricedTwice),
+    /// A line item's terms are not valid; one sentence per fault, `path: reason`.
+    #[error("{}", .0.join("; "))]
+    LineItemInvalid(Vec<String>),
+    /// No such instance.
+    #[error("there is no such instance: GET /instances lists those that exist")]
+    UnknownInstance,
+    /// No such line item in the instance.
+    #[error("the instance has no such line item")]
+    UnknownLineItem,
+    /// No such session, or not one that this call may see.
+    #[error("there is no such session in the instance: POST /sessions creates one")]
+    UnknownSession,
+    /// No such rate table.
+    #[error("there is no rate table of this version in this series")]
+    UnknownRateTable,
+    /// The series already has a table of this version.
+    #[error("series `{series}` already has version `{version}`: publish the next one")]
+    RateTableExists {
+        /// The series.
+        series: Text,
+        /// The version.
+        version: Text,
+    },
+    /// A table that has taken effect stays.
+    #[error("the rate table is in effect: publish a newer version instead of deleting it")]
+    RateTableInEffect,
+    /// The activation id is mapped to another instance.
+    #[error("the activation id is mapped to another instance: use another id")]
+    MappedElsewhere,
+    /// A deleted line item is still used by a session (spec 6).
+    #[error("a deleted line item of this id is still in use by a session: try again later")]
+    RemovalPending,
+    /// Only an OBSOLETE line item can be deleted.
+    #[error("the line item is {state}: make it OBSOLETE first")]
+    NotObsolete {
+        /// Its state.
+        state: &'static str,
+    },
+    /// The session cannot be used again.
+    #[error("Session is {}", .0.as_str())]
+    SessionEnded(Ended),
+}
+
+impl Refusal {
+    /// The stable name callers branch on. Never renamed; the wording above may improve.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Refusal::Forbidden => "forbidden",
+            Refusal::InstanceMismatch => "instance-mismatch",
+            Refusal::PricedTwice(_) => "priced-twice",
+            Refusal::LineItemInvalid(_) => "line-item-invalid",
+            Refusal::UnknownInstance => "unknown-instance",
+            Refusal::UnknownLineItem => "unknown-line-item",
+            Refusal::UnknownSession => "unknown-session",
+            Refusal::UnknownRateTable => "unknown-rate-table",
+            Refusal::RateTableExists { .. } => "rate-table-exists",
+            Refusal::RateTableInEffect => "rate-table-in-effect",
+            Refusal::MappedElsewhere => "mapped-elsewhere",
+            Refusal::RemovalPending => "removal-pending",
+            Refusal::NotObsolete { .. } => "not-obsolete",
+            Refusal::SessionEnded(ended) => ended.code(),
+        }
+    }
+
+    /// What kind of no this is.
+    pub const fn kind(&self) -> RefusalKind {
+        match self {
+            Refusal::Forbidden | Refusal::InstanceMismatch => RefusalKind::Forbidden,
+            Refusal::PricedTwice(_) | Refusal::LineItemInvalid(_) => RefusalKind::Invalid,
+            Refusal::UnknownInstance
+            | Refusal::UnknownLineItem
+            | Refusal::UnknownSession
+            | Refusal::UnknownRateTable => RefusalKind::NotFound,
+            Refusal::RateTableExists { .. }
+            | Refusal::RateTableInEffect
+            | Refusal::MappedElsewhere
+            | Refusal::RemovalPending
+            | Refusal::NotObsolete { .. } => RefusalKind::Conflict,
+            Refusal::SessionEnded(_) => RefusalKind::SessionEnded,
+        }
+    }
+}

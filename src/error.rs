@@ -1,0 +1,85 @@
+//! What a call on the broker can fail with, and whether it may have changed something all the same.
+
+use std::time::Duration;
+
+use crate::domain::refusal::Refusal;
+use crate::journal::JournalDown;
+
+/// Why a call was not answered with a result.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The request was understood and refused: nothing is broken.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too many requests at once: come back in a second.
+    #[error("overloaded: {limit} requests are in flight, the limit")]
+    Overloaded {
+        /// The limit that was met.
+        limit: usize,
+    },
+    /// The disk has no room for further charges.
+    #[error("storage is full: charges are refused until there is room on the disk")]
+    StorageFull,
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopping,
+    /// A fault of ours in one request; nothing was changed.
+    #[error("the request met a fault of ours and changed nothing")]
+    Fault,
+    /// No answer in time, or its maker died.
+    #[error("no answer within {waited:?}: the outcome is unknown, look before you repeat")]
+    NoAnswer {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The journal has stopped; the process is about to.
+    #[error("{0}: the outcome is unknown until a restart has read the journal back")]
+    JournalDown(#[from] JournalDown),
+}
+
+/// Whether a failed call may still have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It did not.
+    None,
+    /// It may have.
+    Unknown,
+}
+
+impl Effect {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Effect::None => "none",
+            Effect::Unknown => "unknown",
+        }
+    }
+}
+
+impl BrokerError {
+    /// The stable name callers branch on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            BrokerError::Refused(refusal) => refusal.code(),
+            BrokerError::Overloaded { .. } => "overloaded",
+            BrokerError::StorageFull => "storage-full",
+            BrokerError::Stopping => "stopping",
+            BrokerError::Fault => "internal-error",
+            BrokerError::NoAnswer { .. } => "no-answer",
+            BrokerError::JournalDown(_) => "outcome-unknown",
+        }
+    }
+
+    /// Whether a failed call may still have changed something.
+    pub const fn effect(&self) -> Effect {
+        match self {
+            BrokerError::Refused(_)
+            | BrokerError::Overloaded { .. }
+            | BrokerError::StorageFull
+            | BrokerError::Stopping
+            | BrokerError::Fault => Effect::None,
+            BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => Effect::Unknown,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! farebox
+pub mod domain;
