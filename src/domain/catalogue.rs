@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::event::{Event, Record};
 use super::ids::{InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text};
-use super::keys::RegisteredKey;
+use super::keys::{KeyClass, RegisteredKey};
 use super::limits::CHARGE_PERIOD_DEFAULT_MS;
 use super::line_item::{ChargingOrder, LineItem, LineItemState, Terms};
 use super::rates::{NewRateTable, RateTable, Rates};
@@ -22,8 +22,8 @@ pub struct Tenant {
     pub number: Sequence,
     /// The price lists.
     pub rates: Rates,
-    /// The registered keys by id.
-    pub keys: imbl::OrdMap<Text, Arc<RegisteredKey>>,
+    /// The registered keys. Administration and client keys are named apart.
+    pub keys: imbl::OrdMap<(KeyClass, Text), Arc<RegisteredKey>>,
     /// The settings.
     pub configuration: Configuration,
 }
@@ -74,11 +74,16 @@ impl Tenant {
         Ok(Event::RateTableDeleted { series: series.clone(), number: table.number })
     }
 
+    /// Adds a key, or replaces the one of its class and id.
+    pub fn insert_key(&mut self, key: RegisteredKey) {
+        self.keys.insert((key.class, key.id.clone()), Arc::new(key));
+    }
+
     /// Takes over what a record changes here. Says whether it changed anything.
     pub fn apply(&mut self, sequence: Sequence, record: &Record) -> bool {
         match &record.event {
             Event::KeyRegistered(key) => {
-                self.keys.insert(key.id.clone(), Arc::new(key.clone()));
+                self.insert_key(key.clone());
             }
             Event::RateTablePublished(table) => {
                 let number = RateTableNumber::new(sequence);
@@ -195,6 +200,11 @@ impl Registry {
     pub fn decide_instance(&self, id: InstanceId, short_name: Text, account_id: Text) -> Event {
         let default = !self.defaults.contains_key(&account_id);
         Event::InstanceCreated { id, short_name, account_id, default }
+    }
+
+    /// The instance of this number.
+    pub fn instance(&self, number: InstanceNumber) -> Option<Arc<InstanceEntry>> {
+        self.instances.get(&number).map(Arc::clone)
     }
 
     /// The mapping of an activation id, now or until its deletion.

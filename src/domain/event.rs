@@ -69,7 +69,7 @@ pub enum Event {
         activation_id: Text,
     },
     /// A one-off request was decided (spec 3.5).
-    Access(Access),
+    Access(Arc<Access>),
     /// A session was created (spec 4).
     SessionCreated {
         /// Its id.
@@ -78,9 +78,9 @@ pub enum Event {
         instance: InstanceNumber,
     },
     /// An access request of a session was decided (spec 4.5, 4.6).
-    SessionAccess(SessionAccess),
+    SessionAccess(Arc<SessionAccess>),
     /// A session was closed (spec 4.7).
-    SessionClosed(SessionClosed),
+    SessionClosed(Arc<SessionClosed>),
 }
 
 /// A decided one-off request.
@@ -150,6 +150,22 @@ pub struct SessionClosed {
 }
 
 impl Event {
+    /// The session whose state it changes; not the one that it creates.
+    pub fn session(&self) -> Option<SessionNumber> {
+        match self {
+            Event::SessionAccess(access) => Some(access.session),
+            Event::SessionClosed(closed) => Some(closed.session),
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::InstanceCreated { .. }
+            | Event::LineItemMapped { .. }
+            | Event::LineItemDeleted { .. }
+            | Event::Access(_)
+            | Event::SessionCreated { .. } => None,
+        }
+    }
+
     /// The balances that follow from it.
     pub fn postings(&self) -> &[Posting] {
         match self {

@@ -7,7 +7,7 @@ use super::time::Period;
 ///
 /// Rounded down to a millionth of a token, so that no sequence of closes or replacements can earn
 /// a fraction. Never more than `charged`; divided first, so that no charge is too large to refund.
-pub fn refund(charged: Tokens, left_ms: u64, period: Period) -> Tokens {
+pub(super) fn refund(charged: Tokens, left_ms: u64, period: Period) -> Tokens {
     let period_ms = period.as_ms().get();
     let left = i128::from(left_ms.min(period_ms));
     let (units, period) = (charged.units(), i128::from(period_ms));
@@ -21,7 +21,7 @@ pub fn refund(charged: Tokens, left_ms: u64, period: Period) -> Tokens {
 /// count that is left over, rounded up to nine decimals, at the next rate (spec 3.4, ceil9).
 ///
 /// At equal rates nothing is converted. `previous` is not zero: at a rate of 0 nothing is missing.
-pub fn convert(missing: Tokens, previous: Rate, rate: Rate) -> Tokens {
+pub(super) fn convert(missing: Tokens, previous: Rate, rate: Rate) -> Tokens {
     if previous == rate {
         return missing;
     }
@@ -34,7 +34,7 @@ pub fn convert(missing: Tokens, previous: Rate, rate: Rate) -> Tokens {
 
 /// `digits` × 10^-`scale`, in units of 10^-9, half to even: how a count with too many decimals is
 /// read (spec 3.7).
-pub fn nine_decimals_half_even(digits: u128, scale: u32) -> Option<u64> {
+pub(super) fn nine_decimals_half_even(digits: u128, scale: u32) -> Option<u64> {
     let Some(surplus) = scale.checked_sub(9) else {
         let factor = 10u128.checked_pow(9 - scale)?;
         return u64::try_from(digits.checked_mul(factor)?).ok();
@@ -52,7 +52,7 @@ pub fn nine_decimals_half_even(digits: u128, scale: u32) -> Option<u64> {
 }
 
 /// `count` × `rate`: exact, there is nothing to round (spec 3.7).
-pub fn charge(count: Count, rate: Rate) -> Tokens {
+pub(super) fn charge(count: Count, rate: Rate) -> Tokens {
     let units = i128::from(count.units()) * i128::from(rate.units());
     Tokens::from_units(units).unwrap_or(Tokens::MAX) // Limits.rs proves that it fits.
 }

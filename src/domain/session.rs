@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::charge::{self, Balances, Candidates, Missing, Refund, Verdict};
-use super::event::{Next, SessionAccess, SessionClosed};
+use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
 use super::ids::{CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text};
 use super::limits::IDLE_LIMIT_MS;
 use super::line_item::Posting;
@@ -151,8 +151,6 @@ pub struct AccessCommand {
     pub request: Arc<AccessRequest>,
     /// Whether a denial leaves everything as it was, or ends the session.
     pub on_deny: OnDeny,
-    /// The length of the period to charge for.
-    pub period: Period,
     /// The id of the charge.
     pub correlation: CorrelationId,
     /// The id of the refund, which is an operation of its own (spec 7).
@@ -235,10 +233,11 @@ impl Session {
         usage.charges.iter().map(refund).collect()
     }
 
-    /// A PUT at `now` (spec 4.5, 4.6).
+    /// A PUT at `now`, which charges for a whole `period` in advance (spec 4.5, 4.6).
     pub fn decide_access(
         &self,
         command: &AccessCommand,
+        period: Period,
         now: Timestamp,
         candidates: &Candidates<'_>,
         balances: &impl Balances,
@@ -269,7 +268,7 @@ impl Session {
         let set = charge::whole_set(&command.request.items, &refunds, candidates, balances)?;
         Ok(Ok(match (set, command.on_deny) {
             (Ok(granted), _) => {
-                let next = Next::Charged(command.period);
+                let next = Next::Charged(period);
                 access(granted.verdicts, refunds, granted.postings, next)
             }
             (Err(verdicts), OnDeny::Rollback) => {
@@ -307,9 +306,28 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a decided access request so.
-    pub fn apply_access(&mut self, at: Timestamp, access: &SessionAccess) {
-        assert_eq!(access.session, self.number, "a record is applied to the session it names");
+    /// Makes what a record says of this session so.
+    pub fn apply(&mut self, record: &Record) {
+        match &record.event {
+            Event::SessionAccess(access) => self.apply_access(record.at, access),
+            Event::SessionClosed(closed) => {
+                assert_eq!(closed.session, self.number, "a record goes to the session it names");
+                assert!(self.is_live(), "a session is closed once");
+                self.state = State::Ended(Ended::Terminated);
+            }
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::InstanceCreated { .. }
+            | Event::LineItemMapped { .. }
+            | Event::LineItemDeleted { .. }
+            | Event::Access(_)
+            | Event::SessionCreated { .. } => {}
+        }
+    }
+
+    fn apply_access(&mut self, at: Timestamp, access: &SessionAccess) {
+        assert_eq!(access.session, self.number, "a record goes to the session it names");
         assert!(self.is_live(), "nothing is granted to a session that is over");
         self.last_access_request = Some(at);
         match access.next {
@@ -323,13 +341,6 @@ impl Session {
                 self.state = State::Active(Arc::new(Use { request, period, charges }));
             }
         }
-    }
-
-    /// Makes a decided close so.
-    pub fn apply_close(&mut self, closed: &SessionClosed) {
-        assert_eq!(closed.session, self.number, "a record is applied to the session it names");
-        assert!(self.is_live(), "a session is closed once");
-        self.state = State::Ended(Ended::Terminated);
     }
 }
 

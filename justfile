@@ -1,0 +1,31 @@
+# Commands one could type by hand. What needs logic is a test (tests/), not a recipe.
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Format, lints, documentation, lock file.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+
+# Every test, as the README says.
+test:
+    cargo test --workspace
+
+# The long forms of the proofs: kill cycles, crash points, random histories.
+long:
+    FAREBOX_LONG=1 cargo test --release --workspace -- --nocapture
+
+# Micro-benchmarks, with the profile that releases use; one by name, or all.
+bench name='*':
+    cargo bench --profile dist --bench '{{ name }}'
+
+# Licences, bans and sources of the dependencies (needs cargo-deny 0.20).
+deny:
+    cargo deny --locked check licenses bans sources
+
+# What is run on every submission.
+ci:
+    .ci/run

@@ -1,0 +1,211 @@
+//! One one-off request: decided by one line item alone where that is possible, else in the
+//! exclusive turn: ask, decide, append, post.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::directory::Found;
+use super::ledger::{Basis, NotAppended, Owner, guarded};
+use super::line_item::LineItemMessage;
+use super::reply::Reply;
+use super::turn::{Instance, SharedTurn, View};
+use crate::domain::charge::{self, Candidates, Missing, Verdict};
+use crate::domain::event::{Access, Event, Record, SessionAccess};
+use crate::domain::ids::{CorrelationId, LineItemNumber, Sequence};
+use crate::domain::line_item::Posting;
+use crate::domain::request::AccessRequest;
+use crate::error::BrokerError;
+
+/// A decided access request: the record itself, one-off or of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessAnswer {
+    /// A one-off request.
+    OneOff(Arc<Access>),
+    /// A session's new set.
+    Session(Arc<SessionAccess>),
+}
+
+impl AccessAnswer {
+    /// Ties the answer to its record.
+    pub fn correlation(&self) -> CorrelationId {
+        match self {
+            AccessAnswer::OneOff(access) => access.correlation,
+            AccessAnswer::Session(access) => access.correlation,
+        }
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &AccessRequest {
+        match self {
+            AccessAnswer::OneOff(access) => &access.request,
+            AccessAnswer::Session(access) => &access.request,
+        }
+    }
+
+    /// What became of each item, in the order of the request.
+    pub fn verdicts(&self) -> &[Verdict] {
+        match self {
+            AccessAnswer::OneOff(access) => &access.verdicts,
+            AccessAnswer::Session(access) => &access.verdicts,
+        }
+    }
+
+    /// The balance after it of every line item touched, with its activation id.
+    pub fn postings(&self) -> &[Posting] {
+        match self {
+            AccessAnswer::OneOff(access) => &access.postings,
+            AccessAnswer::Session(access) => &access.postings,
+        }
+    }
+}
+
+/// A one-off request on its way, with everything that belongs to it.
+pub(crate) struct Job {
+    pub(crate) core: Arc<Core>,
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) request: Arc<AccessRequest>,
+    pub(crate) reply: Reply<AccessAnswer>,
+}
+
+/// How far a decision came.
+pub(crate) enum Outcome {
+    /// It is a record, whose answer waits for the disk; its postings are still to be applied.
+    Appended(Sequence, Arc<Access>),
+    /// It ended without a record.
+    Ended,
+    /// It needs a balance that the turn cannot see.
+    Missing(Box<Job>, LineItemNumber),
+    /// What it read moved under it, twice.
+    Moved(Box<Job>),
+}
+
+impl Basis {
+    /// The line items that may be charged now.
+    pub(crate) fn candidates(&self) -> Candidates<'_> {
+        let tolerant = self.tenant.configuration.timezone_tolerant;
+        Candidates::at(self.now, &self.instance, &self.tenant.rates, tolerant)
+    }
+}
+
+impl Job {
+    /// Sends the request to the line item that can probably decide it alone; decides at once where
+    /// no line item is needed.
+    pub(crate) async fn start(self: Box<Job>) {
+        let turn = self.instance.share().await;
+        let view = self.instance.view(Vec::new());
+        let first_choice = guarded(|| {
+            let basis = self.core.ledger.basis(&self.instance);
+            let is_exhausted = |number| view.is_exhausted(number);
+            basis.candidates().first_choice(&self.request.items, is_exhausted)
+        });
+        let number = match first_choice {
+            Ok(Some(number)) => number,
+            Ok(None) => return self.decide_without_line_item(&view, turn),
+            Err(fault) => return self.reply.now(fault),
+        };
+        match self.core.directory.line_item(&self.core, &self.instance, number) {
+            Ok(Found::Alive(actor)) => {
+                // A mailbox that closed meanwhile drops the message: the caller then learns that
+                // the outcome is unknown, although here nothing has happened.
+                let _ = actor.send_message(LineItemMessage::Access(self, turn));
+            }
+            Ok(Found::Dead | Found::Absent) => {
+                drop(turn);
+                self.spawn_exclusive();
+            }
+            Err(error) => self.reply.now(error),
+        }
+    }
+
+    fn decide_without_line_item(self: Box<Job>, view: &View, turn: SharedTurn) {
+        match self.decide_and_append(view) {
+            Outcome::Appended(_, access) => {
+                assert!(access.postings.is_empty(), "nothing is charged without a balance");
+            }
+            Outcome::Ended => {}
+            Outcome::Missing(job, _) | Outcome::Moved(job) => {
+                drop(turn); // Nobody waits for the exclusive turn while holding a shared one.
+                job.spawn_exclusive();
+            }
+        }
+    }
+
+    /// Decides over the balances of `view` and appends: one synchronous step, in a turn.
+    pub(crate) fn decide_and_append(mut self: Box<Job>, view: &View) -> Outcome {
+        if self.reply.is_too_late() {
+            return Outcome::Ended; // Nobody waits any more, and nothing has been decided.
+        }
+        for _ in 0..2 {
+            let basis = self.core.ledger.basis(&self.instance);
+            let decided =
+                guarded(|| charge::one_off(&self.request.items, &basis.candidates(), view));
+            let decision = match decided {
+                Ok(Ok(decision)) => decision,
+                Ok(Err(Missing(number))) => return Outcome::Missing(self, number),
+                Err(fault) => {
+                    self.reply.now(fault);
+                    return Outcome::Ended;
+                }
+            };
+            let access = Arc::new(Access {
+                instance: self.instance.entry.number,
+                correlation: CorrelationId::from_u128(self.core.ledger.fresh_id()),
+                request: Arc::clone(&self.request),
+                verdicts: decision.verdicts,
+                postings: decision.postings,
+            });
+            let record = Record { at: basis.now, event: Event::Access(Arc::clone(&access)) };
+            let owners = Owner::of_postings(&access.postings);
+            let answer = AccessAnswer::OneOff(Arc::clone(&access));
+            match self.core.ledger.append(
+                &self.instance,
+                &basis,
+                &record,
+                owners,
+                self.reply,
+                answer,
+            ) {
+                Ok(sequence) => return Outcome::Appended(sequence, access),
+                Err((NotAppended::Moved, reply)) => self.reply = reply,
+                Err((NotAppended::Down(down), reply)) => {
+                    reply.now(BrokerError::JournalDown(down));
+                    return Outcome::Ended;
+                }
+            }
+        }
+        Outcome::Moved(self)
+    }
+
+    /// Goes on in the exclusive turn, in a task of its own: the client's has nothing to do with it.
+    pub(crate) fn spawn_exclusive(self: Box<Job>) {
+        tokio::spawn(self.run_exclusive());
+    }
+
+    async fn run_exclusive(self: Box<Job>) {
+        let (core, instance) = (Arc::clone(&self.core), Arc::clone(&self.instance));
+        let turn = instance.exclude().await;
+        let mut view = instance.view(Vec::new());
+        let mut job = self;
+        loop {
+            job = match job.decide_and_append(&view) {
+                Outcome::Appended(sequence, access) => {
+                    core.post(&instance, sequence, &access.postings);
+                    break;
+                }
+                Outcome::Ended => break,
+                Outcome::Moved(job) => job,
+                Outcome::Missing(job, number) => match core.balance(&instance, number).await {
+                    Ok(balance) => {
+                        view.add(number, balance);
+                        job
+                    }
+                    Err(error) => {
+                        job.reply.now(error);
+                        break;
+                    }
+                },
+            };
+        }
+        drop(turn); // After the postings: whoever comes next finds them in the mailboxes.
+    }
+}

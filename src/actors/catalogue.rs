@@ -1,0 +1,302 @@
+//! The catalogue actor: sole writer of what producers write. Each change is a record, and becomes
+//! visible to decisions under the same lock that orders it in the journal.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use super::Core;
+use super::directory::Versioned;
+use super::reply::Reply;
+use super::snapshot;
+use super::turn::{ExclusiveTurn, Instance, Roster};
+use crate::domain::catalogue::{InstanceEntry, Registry, check_terms};
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
+use crate::domain::keys::RegisteredKey;
+use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
+use crate::domain::rates::NewRateTable;
+use crate::domain::refusal::Refusal;
+use crate::error::BrokerError;
+use crate::journal::Entry;
+
+/// A line item with its balance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineItemView {
+    /// Where it is mapped.
+    pub instance: InstanceId,
+    /// Its identity and terms.
+    pub line_item: Arc<LineItem>,
+    /// What has been used of it.
+    pub balance: Balance,
+}
+
+/// One page of a list of instances, in order of creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstancePage {
+    /// The entries.
+    pub entries: Vec<Arc<InstanceEntry>>,
+    /// Where the next page begins: after this. `None` at the end.
+    pub next: Option<Sequence>,
+}
+
+/// What one can say to the catalogue.
+pub(crate) enum CatalogueMessage {
+    RegisterKey(RegisteredKey, Reply<()>),
+    PublishRateTable(NewRateTable, Reply<()>),
+    DeleteRateTable { series: Text, version: Text, reply: Reply<()> },
+    CreateInstance { short_name: Text, account_id: Text, reply: Reply<Arc<InstanceEntry>> },
+    Instances { after: Sequence, size: usize, reply: Reply<InstancePage> },
+    DefaultInstance { account_id: Text, reply: Reply<Option<Arc<InstanceEntry>>> },
+    MapLineItem(Placed<Terms, LineItemView>),
+    DeleteLineItem(Placed<String, ()>),
+    /// Everything that changed since this was last asked, for a snapshot.
+    TakeDirty(oneshot::Sender<Vec<Entry>>),
+    /// What could not be written after all.
+    StillDirty(Vec<Entry>),
+}
+
+/// A change of one instance, with the exclusive turn that it needs.
+pub(crate) struct Placed<V, T> {
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) turn: ExclusiveTurn,
+    pub(crate) value: V,
+    pub(crate) reply: Reply<T>,
+}
+
+/// The sole writer of the catalogue.
+pub(crate) struct CatalogueActor {
+    pub(crate) core: Arc<Core>,
+}
+
+/// What it owns: the registry, and what of the catalogue no snapshot has yet.
+pub(crate) struct CatalogueState {
+    registry: Registry,
+    dirty: Vec<Entry>,
+}
+
+impl CatalogueActor {
+    /// Records an event, takes it over everywhere and answers with what `answer` makes of it.
+    fn record<T: Send + 'static>(
+        &self,
+        owned: &mut CatalogueState,
+        instance: Option<&Arc<Instance>>,
+        event: Event,
+        reply: Reply<T>,
+        answer: impl FnOnce(Sequence, &Registry) -> T,
+    ) {
+        let record = Record { at: self.core.ledger.now(), event };
+        let mut reply = Some(reply);
+        let appended = self.core.ledger.append_and_publish(instance, &record, |sequence| {
+            owned.registry.apply(sequence, &record);
+            self.publish(instance, sequence, &record, &owned.registry);
+            let answer = answer(sequence, &owned.registry);
+            reply.take().expect("a record is published once").with(Ok(answer))
+        });
+        match (appended, reply) {
+            (Ok(sequence), _) => owned.dirty.extend(snapshot::changes(sequence, &record)),
+            (Err(down), Some(reply)) => reply.now(BrokerError::JournalDown(down)),
+            (Err(_), None) => {}
+        }
+    }
+
+    /// Makes a record visible to decisions. Runs under the journal's lock: nothing may wait here.
+    fn publish(
+        &self,
+        instance: Option<&Arc<Instance>>,
+        sequence: Sequence,
+        record: &Record,
+        registry: &Registry,
+    ) {
+        let mut tenant = self.core.ledger.tenant().as_ref().clone();
+        if tenant.apply(sequence, record) {
+            self.core.ledger.publish_tenant(tenant);
+        }
+        if let Some(instance) = instance {
+            let mut catalogue = instance.catalogue().as_ref().clone();
+            catalogue.apply(sequence, &record.event);
+            instance.publish(catalogue);
+        }
+        match &record.event {
+            Event::InstanceCreated { .. } => {
+                let entry = registry.instance(InstanceNumber::new(sequence));
+                let entry = entry.expect("the registry has taken it over");
+                let shares = self.core.gate.shares();
+                let roster = Roster::default();
+                let instance = Instance::new(entry, shares, Default::default(), roster);
+                self.core.directory.add_instance(Arc::new(instance));
+            }
+            Event::LineItemMapped { number: None, .. } => {
+                let balance = Versioned { state: Balance::default(), last: sequence };
+                self.core.directory.add_line_item(LineItemNumber::new(sequence), balance);
+            }
+            Event::LineItemMapped { .. }
+            | Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::LineItemDeleted { .. }
+            | Event::Access(_)
+            | Event::SessionCreated { .. }
+            | Event::SessionAccess(_)
+            | Event::SessionClosed(_) => {}
+        }
+    }
+
+    /// An answer without a record, that waits for what it rests on.
+    fn answer<T: Send + 'static>(&self, reply: Reply<T>, answer: Result<T, Refusal>) {
+        self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::Refused)));
+    }
+
+    /// A change of the tenant's catalogue that answers with nothing but its success.
+    fn change(
+        &self,
+        owned: &mut CatalogueState,
+        event: Result<Event, Refusal>,
+        reply: Reply<()>,
+    ) {
+        match event {
+            Ok(event) => self.record(owned, None, event, reply, |_, _| ()),
+            Err(refusal) => self.answer(reply, Err(refusal)),
+        }
+    }
+
+    async fn map_line_item(&self, placed: Placed<Terms, LineItemView>, owned: &mut CatalogueState) {
+        let Placed { instance, turn, value: terms, reply } = placed;
+        let current = instance.catalogue().find(terms.activation_id.as_str()).cloned();
+        if let Err(refusal) = check_terms(&terms, current.as_deref()) {
+            return self.answer(reply, Err(refusal));
+        }
+        let balance = match self.balance_before(&instance, &terms, &current, owned).await {
+            Ok(Ok(balance)) => balance,
+            Ok(Err(refusal)) => return self.answer(reply, Err(refusal)),
+            Err(error) => return reply.now(error),
+        };
+        let number = current.map(|line_item| line_item.number);
+        let event = Event::LineItemMapped {
+            instance: instance.entry.number,
+            number,
+            terms: terms.clone(),
+        };
+        let id = instance.entry.id;
+        self.record(owned, Some(&instance), event, reply, |sequence, _| {
+            let number = number.unwrap_or(LineItemNumber::new(sequence));
+            let line_item = Arc::new(LineItem { number, terms });
+            LineItemView { instance: id, line_item, balance }
+        });
+        drop(turn); // Only now: whoever decides next finds the new terms.
+    }
+
+    /// The balance that a mapping begins with: what was used stays (spec 2.3); a deleted line item
+    /// must have left every session before its id is free (spec 6).
+    async fn balance_before(
+        &self,
+        instance: &Arc<Instance>,
+        terms: &Terms,
+        current: &Option<Arc<LineItem>>,
+        owned: &CatalogueState,
+    ) -> Result<Result<Balance, Refusal>, BrokerError> {
+        let Some(mapping) = owned.registry.mapping(&terms.activation_id).cloned() else {
+            return Ok(Ok(Balance::default()));
+        };
+        if !mapping.deleted && mapping.instance != instance.entry.number {
+            return Ok(Err(Refusal::MappedElsewhere));
+        }
+        if let Some(current) = current {
+            return self.core.balance(instance, current.number).await.map(Ok);
+        }
+        // Deleted, here or elsewhere: its owner still knows whether a session uses it.
+        let balance = self.core.balance(instance, mapping.number).await?;
+        let in_use = balance.open_lines > 0;
+        Ok(if in_use { Err(Refusal::RemovalPending) } else { Ok(Balance::default()) })
+    }
+
+    fn delete_line_item(&self, placed: Placed<String, ()>, owned: &mut CatalogueState) {
+        let Placed { instance, turn, value: activation_id, reply } = placed;
+        let found = instance.catalogue().find(&activation_id).cloned();
+        let refusal = match found.as_deref() {
+            None => Some(Refusal::UnknownLineItem),
+            Some(LineItem { terms, .. }) if terms.state != LineItemState::Obsolete => {
+                Some(Refusal::NotObsolete { state: terms.state.as_str() })
+            }
+            Some(_) => None,
+        };
+        match (refusal, found) {
+            (None, Some(line_item)) => {
+                let event = Event::LineItemDeleted {
+                    instance: instance.entry.number,
+                    number: line_item.number,
+                    activation_id: line_item.terms.activation_id.clone(),
+                };
+                self.record(owned, Some(&instance), event, reply, |_, _| ());
+            }
+            (refusal, _) => {
+                self.answer(reply, Err(refusal.unwrap_or(Refusal::UnknownLineItem)));
+            }
+        }
+        drop(turn);
+    }
+}
+
+impl Actor for CatalogueActor {
+    type Msg = CatalogueMessage;
+    type State = CatalogueState;
+    type Arguments = Registry;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<CatalogueMessage>,
+        registry: Registry,
+    ) -> Result<CatalogueState, ActorProcessingErr> {
+        Ok(CatalogueState { registry, dirty: Vec::new() })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<CatalogueMessage>,
+        message: CatalogueMessage,
+        owned: &mut CatalogueState,
+    ) -> Result<(), ActorProcessingErr> {
+        let tenant = || self.core.ledger.tenant();
+        match message {
+            CatalogueMessage::RegisterKey(key, reply) => {
+                self.change(owned, Ok(Event::KeyRegistered(key)), reply);
+            }
+            CatalogueMessage::PublishRateTable(table, reply) => {
+                let event = tenant().decide_publication(table);
+                self.change(owned, event, reply);
+            }
+            CatalogueMessage::DeleteRateTable { series, version, reply } => {
+                let event = tenant().decide_deletion(&series, &version, self.core.ledger.now());
+                self.change(owned, event, reply);
+            }
+            CatalogueMessage::CreateInstance { short_name, account_id, reply } => {
+                let id = InstanceId::from_u128(self.core.ledger.fresh_id());
+                let event = owned.registry.decide_instance(id, short_name, account_id);
+                self.record(owned, None, event, reply, |sequence, registry| {
+                    let entry = registry.instance(InstanceNumber::new(sequence));
+                    entry.expect("the registry has taken it over")
+                });
+            }
+            CatalogueMessage::Instances { after, size, reply } => {
+                let (entries, more) = owned.registry.page(after, size);
+                let last = entries.last().map(|entry| entry.number.created());
+                let next = if more { last } else { None };
+                self.answer(reply, Ok(InstancePage { entries, next }));
+            }
+            CatalogueMessage::DefaultInstance { account_id, reply } => {
+                self.answer(reply, Ok(owned.registry.default_of(&account_id)));
+            }
+            CatalogueMessage::MapLineItem(placed) => self.map_line_item(placed, owned).await,
+            CatalogueMessage::DeleteLineItem(placed) => self.delete_line_item(placed, owned),
+            CatalogueMessage::TakeDirty(reply) => {
+                let _ = reply.send(std::mem::take(&mut owned.dirty)); // Who asked may have gone.
+            }
+            CatalogueMessage::StillDirty(mut entries) => {
+                entries.append(&mut owned.dirty); // The older first: a later change holds.
+                owned.dirty = entries;
+            }
+        }
+        Ok(()) // Whatever the caller was told: to ractor, `Err` means that this actor is broken.
+    }
+}

@@ -1,0 +1,173 @@
+//! Ids to owners: the live actor, or the state of one that is not awake. dashmap lives here only,
+//! and no guard of it ever leaves an expression.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use ractor::{Actor, ActorCell, ActorRef, ActorRuntime, ActorStatus};
+
+use super::Core;
+use super::line_item::{LineItemActor, LineItemMessage};
+use super::session::{SessionActor, SessionMessage};
+use super::turn::Instance;
+use crate::domain::ids::{InstanceId, LineItemNumber, Sequence, SessionId, SessionNumber};
+use crate::domain::line_item::Balance;
+use crate::domain::session::Session;
+use crate::error::BrokerError;
+
+/// A state and the record that it was last changed by.
+#[derive(Clone, Debug)]
+pub(crate) struct Versioned<T> {
+    pub(crate) state: T,
+    pub(crate) last: Sequence,
+}
+
+/// Where an owner is.
+enum Entry<T, M> {
+    /// Plain data: it has not been needed since the start.
+    Asleep(Versioned<T>),
+    /// An actor, alive or dead.
+    Awake(ActorRef<M>),
+}
+
+/// What a look-up finds.
+pub(crate) enum Found<M> {
+    /// Its mailbox.
+    Alive(ActorRef<M>),
+    /// It panicked: to be rebuilt under the exclusive turn.
+    Dead,
+    /// There is none.
+    Absent,
+}
+
+/// A session, and where it runs.
+struct SessionEntry {
+    number: SessionNumber,
+    instance: Arc<Instance>,
+    entry: Entry<Session, SessionMessage>,
+}
+
+/// Where everything is.
+#[derive(Default)]
+pub(crate) struct Directory {
+    instances: DashMap<InstanceId, Arc<Instance>>,
+    line_items: DashMap<LineItemNumber, Entry<Balance, LineItemMessage>>,
+    sessions: DashMap<SessionId, SessionEntry>,
+}
+
+impl Directory {
+    pub(crate) fn instance(&self, id: InstanceId) -> Option<Arc<Instance>> {
+        self.instances.get(&id).map(|instance| Arc::clone(&instance))
+    }
+
+    pub(crate) fn add_instance(&self, instance: Arc<Instance>) {
+        self.instances.insert(instance.entry.id, instance);
+    }
+
+    /// Adds a line item, or puts a rebuilt one in the place of its dead actor.
+    pub(crate) fn add_line_item(&self, number: LineItemNumber, balance: Versioned<Balance>) {
+        self.line_items.insert(number, Entry::Asleep(balance));
+    }
+
+    /// Adds a session, or puts a rebuilt one in the place of its dead actor.
+    pub(crate) fn add_session(&self, instance: Arc<Instance>, session: Versioned<Session>) {
+        let (id, number) = (session.state.id, session.state.number);
+        self.sessions.insert(id, SessionEntry { number, instance, entry: Entry::Asleep(session) });
+    }
+
+    /// The instance that a session runs in.
+    pub(crate) fn instance_of(&self, session: SessionId) -> Option<Arc<Instance>> {
+        self.sessions.get(&session).map(|found| Arc::clone(&found.instance))
+    }
+
+    /// Which record created a session.
+    pub(crate) fn session_number(&self, session: SessionId) -> Option<SessionNumber> {
+        self.sessions.get(&session).map(|found| found.number)
+    }
+
+    /// A line item's balance without waking it; `None` where its actor has to be asked.
+    pub(crate) fn sleeping_line_item(&self, number: LineItemNumber) -> Option<Versioned<Balance>> {
+        self.line_items.get(&number).and_then(|entry| match &*entry {
+            Entry::Asleep(balance) => Some(balance.clone()),
+            Entry::Awake(_) => None,
+        })
+    }
+
+    /// A session's state without waking it; `None` where its actor has to be asked.
+    pub(crate) fn sleeping_session(&self, id: SessionId) -> Option<Versioned<Session>> {
+        self.sessions.get(&id).and_then(|found| match &found.entry {
+            Entry::Asleep(session) => Some(session.clone()),
+            Entry::Awake(_) => None,
+        })
+    }
+
+    /// The line item's actor, woken if need be.
+    pub(crate) fn line_item(
+        &self,
+        core: &Arc<Core>,
+        instance: &Arc<Instance>,
+        number: LineItemNumber,
+    ) -> Result<Found<LineItemMessage>, BrokerError> {
+        if let Some(found) = self.line_items.get(&number).and_then(|entry| awake(&entry)) {
+            return Ok(found);
+        }
+        let Slot::Occupied(mut slot) = self.line_items.entry(number) else {
+            return Ok(Found::Absent);
+        };
+        if let Entry::Asleep(balance) = slot.get() {
+            let actor = LineItemActor::new(instance, number);
+            slot.insert(Entry::Awake(spawn(actor, balance.clone(), core.supervisor())?));
+        }
+        Ok(awake(slot.get()).unwrap_or(Found::Dead))
+    }
+
+    /// The session's actor, woken if need be.
+    pub(crate) fn session(
+        &self,
+        core: &Arc<Core>,
+        id: SessionId,
+    ) -> Result<Found<SessionMessage>, BrokerError> {
+        if let Some(found) = self.sessions.get(&id).and_then(|found| awake(&found.entry)) {
+            return Ok(found);
+        }
+        let Slot::Occupied(mut slot) = self.sessions.entry(id) else {
+            return Ok(Found::Absent);
+        };
+        let SessionEntry { instance, entry, .. } = slot.get_mut();
+        if let Entry::Asleep(session) = entry {
+            let actor = SessionActor::new(core, instance);
+            *entry = Entry::Awake(spawn(actor, session.clone(), core.supervisor())?);
+        }
+        Ok(awake(entry).unwrap_or(Found::Dead))
+    }
+}
+
+fn awake<T, M>(entry: &Entry<T, M>) -> Option<Found<M>>
+where
+    M: ractor::Message,
+{
+    let Entry::Awake(actor) = entry else { return None };
+    Some(match actor.get_status() {
+        ActorStatus::Stopping | ActorStatus::Stopped => Found::Dead,
+        ActorStatus::Unstarted
+        | ActorStatus::Starting
+        | ActorStatus::Running
+        | ActorStatus::Upgrading
+        | ActorStatus::Draining => Found::Alive(actor.clone()),
+    })
+}
+
+/// Starts an actor without a name: ractor's registry is one for the whole process, and two brokers
+/// in one process must not meet.
+fn spawn<A: Actor>(
+    actor: A,
+    arguments: A::Arguments,
+    supervisor: ActorCell,
+) -> Result<ActorRef<A::Msg>, BrokerError> {
+    let spawned = ActorRuntime::spawn_linked_instant(None, actor, arguments, supervisor);
+    spawned.map(|(actor, _)| actor).map_err(|error| {
+        tracing::error!(%error, "an actor could not be started");
+        BrokerError::Stopping
+    })
+}

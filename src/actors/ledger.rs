@@ -1,0 +1,244 @@
+//! Append, the only point of order: what was decided becomes a record here, if what the decision
+//! read still holds. Also the broker's time and its fresh ids, which decisions read.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::oneshot;
+
+use super::reply::Reply;
+use super::turn::Instance;
+use crate::domain::catalogue::{InstanceCatalogue, Tenant};
+use crate::domain::event::Record;
+use crate::domain::ids::{LineItemNumber, Sequence, SessionId};
+use crate::domain::line_item::Posting;
+use crate::domain::time::Timestamp;
+use crate::env::{Clock, IdSource};
+use crate::error::BrokerError;
+use crate::journal::{Journal, JournalDown, OnDurable, Queue, format};
+
+/// Who owns a piece of state that is snapshot on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// A line item's balance.
+    LineItem(LineItemNumber),
+    /// A session.
+    Session(SessionId),
+}
+
+impl Owner {
+    /// The owners of the balances that a record changes.
+    pub(crate) fn of_postings(postings: &[Posting]) -> impl Iterator<Item = Owner> {
+        postings.iter().map(|posting| Owner::LineItem(posting.line_item))
+    }
+}
+
+/// What of an instance append checks and keeps under its lock.
+#[derive(Debug, Default)]
+pub(crate) struct Cell {
+    /// The stamp of the instance's last record: stamps never run backwards in the journal.
+    last_stamp: Timestamp,
+    /// Whose state has changed since the last snapshot.
+    dirty: BTreeSet<Owner>,
+}
+
+impl Cell {
+    pub(crate) fn take_dirty(&mut self) -> BTreeSet<Owner> {
+        std::mem::take(&mut self.dirty)
+    }
+}
+
+/// What a decision read, immediately before it decided.
+pub(crate) struct Basis {
+    pub(crate) tenant: Guard<Arc<Tenant>>,
+    pub(crate) instance: Guard<Arc<InstanceCatalogue>>,
+    pub(crate) now: Timestamp,
+}
+
+/// Why a decided record was not appended. Nothing has changed.
+#[derive(Debug)]
+pub(crate) enum NotAppended {
+    /// What the decision read has moved meanwhile: decide again.
+    Moved,
+    /// The journal has stopped.
+    Down(JournalDown),
+}
+
+/// The journal with the checks of append in front of it.
+pub(crate) struct Ledger {
+    journal: Journal,
+    tenant: ArcSwap<Tenant>,
+    clock: Arc<dyn Clock>,
+    /// What the monotonic clock's zero is in broker time.
+    origin: Timestamp,
+    ids: Arc<dyn IdSource>,
+    dirty: Mutex<Vec<Arc<Instance>>>,
+}
+
+thread_local! {
+    /// Reused for every record's bytes.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Ledger {
+    /// `mark` is the highest stamp of any durable record: broker time starts no earlier.
+    pub(crate) fn new(
+        journal: Journal,
+        tenant: Tenant,
+        mark: Timestamp,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Ledger {
+        let elapsed = u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let origin = clock.system().max(mark).minus_ms(elapsed);
+        let tenant = ArcSwap::from_pointee(tenant);
+        Ledger { journal, tenant, clock, origin, ids, dirty: Mutex::new(Vec::new()) }
+    }
+
+    /// Broker time: follows the monotonic clock, so it never runs backwards (spec 4.2).
+    pub(crate) fn now(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        self.origin.plus_ms(elapsed)
+    }
+
+    pub(crate) fn fresh_id(&self) -> u128 {
+        self.ids.fresh()
+    }
+
+    pub(crate) fn tenant(&self) -> Guard<Arc<Tenant>> {
+        self.tenant.load()
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// What a decision in this instance reads. To be taken in the turn, right before deciding.
+    pub(crate) fn basis(&self, instance: &Instance) -> Basis {
+        Basis { tenant: self.tenant(), instance: instance.catalogue(), now: self.now() }
+    }
+
+    /// Appends a decided record whose answer waits for the disk, unless what the decision read has
+    /// moved.
+    pub(crate) fn append<T: Send + 'static>(
+        &self,
+        instance: &Arc<Instance>,
+        basis: &Basis,
+        record: &Record,
+        owners: impl IntoIterator<Item = Owner>,
+        reply: Reply<T>,
+        answer: T,
+    ) -> Result<Sequence, (NotAppended, Reply<T>)> {
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            format::encode(record, bytes);
+            let mut cell = instance.cell();
+            let holds = instance.catalogue().number == basis.instance.number;
+            if !holds || record.at < cell.last_stamp {
+                return Err((NotAppended::Moved, reply));
+            }
+            let mut queue = match self.journal.queue() {
+                Ok(queue) => queue,
+                Err(down) => return Err((NotAppended::Down(down), reply)),
+            };
+            if self.tenant().number != basis.tenant.number {
+                return Err((NotAppended::Moved, reply));
+            }
+            // Dirty before appended: who reads the journal's end finds all marks up to it.
+            self.mark_dirty(instance, &mut cell, owners);
+            cell.last_stamp = record.at;
+            Ok(queue.append(bytes, reply.with(Ok(answer))))
+        })
+    }
+
+    /// Appends a record of the catalogue and publishes what follows from it under the same lock,
+    /// so that no decision can fall between the two.
+    pub(crate) fn append_and_publish(
+        &self,
+        instance: Option<&Arc<Instance>>,
+        record: &Record,
+        publish: impl FnOnce(Sequence) -> Box<dyn OnDurable>,
+    ) -> Result<Sequence, JournalDown> {
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            format::encode(record, bytes);
+            let mut cell = instance.map(|instance| instance.cell());
+            let mut queue: Queue<'_> = self.journal.queue()?;
+            if let Some(cell) = &mut cell {
+                assert!(record.at >= cell.last_stamp, "time does not run backwards in a turn");
+                cell.last_stamp = record.at;
+            }
+            let sequence = queue.last().next();
+            let waiter = publish(sequence);
+            let appended = queue.append(bytes, waiter);
+            assert_eq!(appended, sequence, "the queue is locked between asking and appending");
+            Ok(sequence)
+        })
+    }
+
+    /// Makes a new version of the tenant's catalogue visible. Only inside `append_and_publish`.
+    pub(crate) fn publish_tenant(&self, tenant: Tenant) {
+        self.tenant.store(Arc::new(tenant));
+    }
+
+    /// An answer without a record of its own, once everything it may rest on is durable.
+    pub(crate) fn after_all(&self, waiter: Box<dyn OnDurable>) {
+        self.journal.after_all(waiter);
+    }
+
+    /// Waits until everything appended so far is durable.
+    pub(crate) async fn settled(&self) -> Result<Sequence, BrokerError> {
+        let (sender, receiver) = oneshot::channel();
+        self.journal.after_all(Box::new(Signal(sender)));
+        match receiver.await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(BrokerError::Stopping),
+        }
+    }
+
+    /// Instances with state that has changed since it was last taken.
+    pub(crate) fn take_dirty(&self) -> Vec<Arc<Instance>> {
+        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts owners back whose state could not be taken.
+    pub(crate) fn still_dirty(&self, instance: &Arc<Instance>, owners: BTreeSet<Owner>) {
+        let mut cell = instance.cell();
+        self.mark_dirty(instance, &mut cell, owners);
+    }
+
+    fn mark_dirty(
+        &self,
+        instance: &Arc<Instance>,
+        cell: &mut Cell,
+        owners: impl IntoIterator<Item = Owner>,
+    ) {
+        let was_clean = cell.dirty.is_empty();
+        cell.dirty.extend(owners);
+        if was_clean && !cell.dirty.is_empty() {
+            let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+            dirty.push(Arc::clone(instance));
+        }
+    }
+}
+
+/// Tells a task that the journal has come so far.
+struct Signal(oneshot::Sender<Result<Sequence, JournalDown>>);
+
+impl OnDurable for Signal {
+    fn settle(self: Box<Self>, outcome: Result<Sequence, JournalDown>) {
+        let _ = self.0.send(outcome); // Whoever waited may have gone.
+    }
+}
+
+/// Runs a decision. It only reads shared state, so a panic in it costs this one request and
+/// nothing else.
+pub(crate) fn guarded<T>(decide: impl FnOnce() -> T) -> Result<T, BrokerError> {
+    catch_unwind(AssertUnwindSafe(decide)).map_err(|_| {
+        tracing::error!("a decision panicked: the request is answered 500, nothing was changed");
+        BrokerError::Fault
+    })
+}

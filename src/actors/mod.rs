@@ -1,0 +1,157 @@
+//! Layer 4: ownership. Who owns what, who restarts whom, who stops first.
+//!
+//! ```text
+//!                      gate        permits, in front of every mailbox
+//!                        |
+//!                   instance turn   shared: one line item decides alone; exclusive: all else
+//!        ________________|________________
+//!       |                |                |
+//!   catalogue         session          line item      one actor each, spawned by `directory`
+//!   (one)             (one each)       (one each)     when first needed, linked to `root`
+//!       |________________|________________|
+//!                        |
+//!                     ledger        append: the only point of order -> journal
+//! ```
+//!
+//! * A line item's balance belongs to its actor, a session's timeline to its actor, the catalogue to
+//!   the catalogue actor, which publishes immutable snapshots of it. Nobody else writes them.
+//! * `root` supervises all and restarts nobody: who next holds the exclusive turn and finds an actor
+//!   dead rebuilds its state from the journal (`rebuild`). A dead catalogue stops the process.
+//! * Order of locks, everywhere: permit, turn, session, line items, append. Stop order: gate,
+//!   snapshot, journal.
+
+mod access;
+mod catalogue;
+mod directory;
+mod gate;
+mod ledger;
+mod line_item;
+mod rebuild;
+pub(crate) mod recovery;
+mod reply;
+mod root;
+mod session;
+mod snapshot;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use ractor::{ActorCell, ActorRef};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+pub use access::AccessAnswer;
+pub use catalogue::{InstancePage, LineItemView};
+pub use reply::{Answer, Receipt};
+
+pub(crate) use access::Job;
+pub(crate) use catalogue::{CatalogueMessage, Placed};
+pub(crate) use directory::{Directory, Found, Versioned};
+pub(crate) use gate::{Gate, Lane, Permit};
+pub(crate) use ledger::{Ledger, NotAppended, Owner};
+pub(crate) use line_item::LineItemMessage;
+pub(crate) use reply::Reply;
+pub(crate) use root::{start, stop};
+pub(crate) use session::SessionMessage;
+pub(crate) use snapshot::pass as snapshot_pass;
+pub(crate) use turn::{ExclusiveTurn, Instance};
+
+use crate::domain::ids::{LineItemNumber, Sequence};
+use crate::domain::line_item::{Balance, Posting};
+use crate::error::BrokerError;
+use crate::journal::{Entry, Snapshots};
+
+/// How long one owner waits for another's answer before the request is given up.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What all actors share.
+pub(crate) struct Core {
+    pub(crate) ledger: Ledger,
+    pub(crate) directory: Directory,
+    pub(crate) gate: Gate,
+    pub(crate) snapshots: Option<Arc<dyn Snapshots>>,
+    root: OnceLock<ActorCell>,
+    catalogue: OnceLock<ActorRef<CatalogueMessage>>,
+    failed: watch::Sender<Option<String>>,
+    rebuilt: Mutex<BTreeMap<Owner, (Sequence, Instant)>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        ledger: Ledger,
+        directory: Directory,
+        gate: Gate,
+        snapshots: Option<Arc<dyn Snapshots>>,
+    ) -> Core {
+        Core {
+            ledger,
+            directory,
+            gate,
+            snapshots,
+            root: OnceLock::new(),
+            catalogue: OnceLock::new(),
+            failed: watch::Sender::new(None),
+            rebuilt: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    fn supervisor(&self) -> ActorCell {
+        self.root.get().expect("the root is started first").clone()
+    }
+
+    /// Says why the process has to stop, once it has to.
+    pub(crate) fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.failed.subscribe()
+    }
+
+    /// The process cannot go on safely: a restart replays the journal.
+    pub(crate) fn fail(&self, why: String) {
+        tracing::error!(why, "the broker stops");
+        self.failed.send_replace(Some(why));
+    }
+
+    /// Asks the owner of the catalogue for something. A message to a dead one is dropped, and its
+    /// caller learns that there is no answer.
+    pub(crate) fn send_catalogue(&self, message: CatalogueMessage) {
+        let catalogue = self.catalogue.get().expect("the catalogue is started before the first call");
+        let _ = catalogue.send_message(message);
+    }
+
+    async fn take_dirty_catalogue(&self) -> Result<Vec<Entry>, BrokerError> {
+        let (sender, receiver) = oneshot::channel();
+        self.send_catalogue(CatalogueMessage::TakeDirty(sender));
+        answered(receiver).await?.ok_or(BrokerError::Stopping)
+    }
+
+    /// Tells every line item of a record what it says of its balance. In the exclusive turn: who
+    /// decides next finds the messages in the mailboxes. A dead owner misses nothing: it will be
+    /// rebuilt from the journal, which has the record.
+    fn post(self: &Arc<Core>, instance: &Arc<Instance>, sequence: Sequence, postings: &[Posting]) {
+        for posting in postings {
+            let owner = self.directory.line_item(self, instance, posting.line_item);
+            if let Ok(Found::Alive(actor)) = owner {
+                let _ = actor.send_message(LineItemMessage::Post(sequence, posting.clone()));
+            }
+        }
+    }
+
+    /// A line item's balance, from its owner, in the exclusive turn.
+    async fn balance(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        number: LineItemNumber,
+    ) -> Result<Balance, BrokerError> {
+        self.line_item_state(instance, number).await.map(|versioned| versioned.state)
+    }
+}
+
+/// What an owner answers; `None` if it died. A slow one is not taken for dead: two owners of one
+/// balance would be worse than no answer.
+async fn answered<T>(receiver: oneshot::Receiver<T>) -> Result<Option<T>, BrokerError> {
+    match timeout(ASK_WITHIN, receiver).await {
+        Ok(answer) => Ok(answer.ok()),
+        Err(_) => Err(BrokerError::NoAnswer { waited: ASK_WITHIN }),
+    }
+}

@@ -1,0 +1,167 @@
+//! What the journal and the snapshots say is so: the state that a start begins with, and that
+//! `verify` compares. Plain data; decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::directory::{Directory, Versioned};
+use super::gate::Gate;
+use super::snapshot::{Kept, KeptBalance, KeptLineItem, KeptSession};
+use super::turn::{Instance, Roster};
+use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber};
+use crate::domain::line_item::{Balance, LineItem};
+use crate::domain::rates::RateTable;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::journal::{Replay, format};
+
+/// Everything that is so after some record.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) tenant: Tenant,
+    pub(crate) registry: Registry,
+    pub(crate) catalogues: BTreeMap<InstanceNumber, InstanceCatalogue>,
+    pub(crate) balances: BTreeMap<LineItemNumber, Versioned<Balance>>,
+    pub(crate) sessions: BTreeMap<SessionNumber, Versioned<Session>>,
+    /// The highest stamp of any record.
+    pub(crate) mark: Timestamp,
+}
+
+impl State {
+    /// Takes over one entry of a snapshot.
+    pub(crate) fn load(&mut self, value: &[u8]) -> Result<(), String> {
+        match Kept::read(value).map_err(|error| error.to_string())? {
+            Kept::Key(key) => self.tenant.insert_key(key),
+            Kept::RateTable(kept) => {
+                let table = RateTable::new(kept.number, kept.created, kept.table);
+                let table = table.map_err(|error| error.to_string())?;
+                self.tenant.rates.insert(Arc::new(table));
+            }
+            Kept::Instance(entry) => {
+                self.catalogues.entry(entry.number).or_default();
+                self.registry.insert_instance(entry);
+            }
+            Kept::LineItem(kept) => self.load_line_item(kept),
+            Kept::Balance(kept) => {
+                let KeptBalance { number, last, balance } = kept;
+                self.balances.insert(number, Versioned { state: balance, last });
+            }
+            Kept::Session(kept) => {
+                let KeptSession { last, session } = kept;
+                self.sessions.insert(session.number, Versioned { state: session, last });
+            }
+            Kept::Clock(mark) => self.mark = self.mark.max(mark),
+        }
+        Ok(())
+    }
+
+    /// Of several line items of one activation id the latest says where the id is mapped: entries
+    /// come in no particular order.
+    fn load_line_item(&mut self, kept: KeptLineItem) {
+        let KeptLineItem { number, instance, activation_id, terms } = kept;
+        let fresh = || Versioned { state: Balance::default(), last: number.created() };
+        self.balances.entry(number).or_insert_with(fresh);
+        let later = |mapping: &Mapping| mapping.number > number;
+        if !self.registry.mapping(&activation_id).is_some_and(later) {
+            let mapping = Mapping { instance, number, deleted: terms.is_none() };
+            self.registry.insert_mapping(activation_id, mapping);
+        }
+        if let Some(terms) = terms {
+            let catalogue = self.catalogues.entry(instance).or_default();
+            catalogue.insert(Arc::new(LineItem { number, terms }));
+        }
+    }
+
+    /// Takes over one record. What a snapshot already has is left alone.
+    pub(crate) fn apply(&mut self, sequence: Sequence, record: &Record) {
+        self.mark = self.mark.max(record.at);
+        self.tenant.apply(sequence, record);
+        self.registry.apply(sequence, record);
+        match &record.event {
+            Event::InstanceCreated { .. } => {
+                self.catalogues.entry(InstanceNumber::new(sequence)).or_default();
+            }
+            Event::LineItemMapped { instance, number, .. } => {
+                self.catalogues.entry(*instance).or_default().apply(sequence, &record.event);
+                if number.is_none() {
+                    let fresh = || Versioned { state: Balance::default(), last: sequence };
+                    let number = LineItemNumber::new(sequence);
+                    self.balances.entry(number).or_insert_with(fresh);
+                }
+            }
+            Event::LineItemDeleted { instance, .. } => {
+                self.catalogues.entry(*instance).or_default().apply(sequence, &record.event);
+            }
+            Event::SessionCreated { id, instance } => {
+                let number = SessionNumber::new(sequence);
+                let session = Session::new(number, *id, *instance, record.at);
+                let fresh = || Versioned { state: session, last: sequence };
+                self.sessions.entry(number).or_insert_with(fresh);
+            }
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::Access(_)
+            | Event::SessionAccess(_)
+            | Event::SessionClosed(_) => {}
+        }
+        for posting in record.event.postings() {
+            let after = Versioned { state: posting.after, last: sequence };
+            let balance = self.balances.entry(posting.line_item).or_insert_with(|| after.clone());
+            if balance.last < sequence {
+                *balance = after;
+            }
+        }
+        if let Some(session) =
+            record.event.session().and_then(|number| self.sessions.get_mut(&number))
+            && session.last < sequence
+        {
+            session.state.apply(record);
+            session.last = sequence;
+        }
+    }
+
+    /// Puts every owner in its place, asleep.
+    pub(crate) fn settle(self, directory: &Directory, gate: &Gate) -> (Tenant, Registry) {
+        let State { tenant, registry, mut catalogues, balances, sessions, .. } = self;
+        let mut rosters: BTreeMap<InstanceNumber, Roster> = BTreeMap::new();
+        for session in sessions.values() {
+            rosters.entry(session.state.instance).or_default().update(None, &session.state);
+        }
+        let mut instances = BTreeMap::new();
+        for entry in registry.instances() {
+            let catalogue = catalogues.remove(&entry.number).unwrap_or_default();
+            let roster = rosters.remove(&entry.number).unwrap_or_default();
+            let instance = Instance::new(Arc::clone(entry), gate.shares(), catalogue, roster);
+            let instance = Arc::new(instance);
+            directory.add_instance(Arc::clone(&instance));
+            instances.insert(entry.number, instance);
+        }
+        for (number, balance) in balances {
+            directory.add_line_item(number, balance);
+        }
+        for (_, session) in sessions {
+            if let Some(instance) = instances.get(&session.state.instance) {
+                directory.add_session(Arc::clone(instance), session);
+            }
+        }
+        (tenant, registry)
+    }
+}
+
+/// The state of a snapshot, brought up to the journal's end.
+impl Replay for State {
+    fn begin(&mut self, after: Sequence) {
+        if after == Sequence::ZERO {
+            *self = State::default(); // The journal does not know the snapshot: forget it.
+        }
+    }
+
+    fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
+        let record = format::decode(payload).map_err(|error| error.to_string())?;
+        self.apply(sequence, &record);
+        Ok(())
+    }
+}

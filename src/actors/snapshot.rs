@@ -1,0 +1,276 @@
+//! Snapshots: what of which owner is kept under which key, and the background pass that writes it.
+//!
+//! A snapshot may lag and may be missing; the journal has everything. Each entry stands alone, and
+//! loading them all and replaying the journal after the watermark gives the state of the journal's
+//! end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Core;
+use super::catalogue::CatalogueMessage;
+use super::ledger::Owner;
+use super::turn::Instance;
+use crate::domain::catalogue::InstanceEntry;
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{
+    InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text,
+};
+use crate::domain::keys::RegisteredKey;
+use crate::domain::line_item::{Balance, Terms};
+use crate::domain::rates::NewRateTable;
+use crate::domain::session::{ChargeLine, Ended, PaidPeriod, Session, State, Use};
+use crate::domain::time::Timestamp;
+use crate::error::BrokerError;
+use crate::journal::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
+use crate::journal::{ENTRIES_MAX, Entry, Mark, SnapshotError, Snapshots};
+
+/// What an entry holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Key(RegisteredKey),
+    RateTable(KeptRateTable),
+    Instance(InstanceEntry),
+    LineItem(KeptLineItem),
+    Balance(KeptBalance),
+    Session(KeptSession),
+    /// No record up to the watermark has a later stamp.
+    Clock(Timestamp),
+}
+
+/// A published rate table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptRateTable {
+    pub(crate) number: RateTableNumber,
+    pub(crate) created: Timestamp,
+    pub(crate) table: NewRateTable,
+}
+
+/// A line item of the catalogue. Without terms it is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptLineItem {
+    pub(crate) number: LineItemNumber,
+    pub(crate) instance: InstanceNumber,
+    pub(crate) activation_id: Text,
+    pub(crate) terms: Option<Terms>,
+}
+
+/// A balance and the record that changed it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptBalance {
+    pub(crate) number: LineItemNumber,
+    pub(crate) last: Sequence,
+    pub(crate) balance: Balance,
+}
+
+/// A session and the record that changed it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptSession {
+    pub(crate) last: Sequence,
+    pub(crate) session: Session,
+}
+
+coded_struct! {
+    InstanceEntry { number, id, short_name, account_id, default, created }
+    KeptRateTable { number, created, table }
+    KeptLineItem { number, instance, activation_id, terms }
+    KeptBalance { number, last, balance }
+    KeptSession { last, session }
+    Session { number, id, instance, created, state, last_heartbeat, last_access_request }
+    Use { request, period, charges }
+    PaidPeriod { from, length, awaits_heartbeat }
+    ChargeLine { item, line_item, activation_id, tokens }
+}
+
+coded_enum!(Kept {
+    1 => Key(key),
+    2 => RateTable(table),
+    3 => Instance(instance),
+    4 => LineItem(line_item),
+    5 => Balance(balance),
+    6 => Session(session),
+    7 => Clock(mark),
+});
+
+coded_enum!(State {
+    1 => Idle { since },
+    2 => Active(usage),
+    3 => Ended(ended),
+});
+
+coded_enum!(Ended {
+    1 => Terminated,
+    2 => Failed,
+});
+
+/// The key of a kind of thing and its name or number.
+fn key(kind: u8, name: &impl Coded) -> Vec<u8> {
+    let mut key = vec![kind];
+    name.put(&mut key);
+    key
+}
+
+impl Kept {
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Kept::Key(kept) => {
+                let mut key = key(1, &kept.class);
+                kept.id.put(&mut key);
+                key
+            }
+            Kept::RateTable(kept) => key(2, &kept.number),
+            Kept::Instance(kept) => key(3, &kept.number),
+            Kept::LineItem(kept) => key(4, &kept.number),
+            Kept::Balance(kept) => key(5, &kept.number),
+            Kept::Session(kept) => key(6, &kept.session.number),
+            Kept::Clock(_) => vec![7],
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        let mut value = Vec::new();
+        self.put(&mut value);
+        (self.key(), Some(value))
+    }
+
+    /// Reads what an entry's value holds.
+    pub(crate) fn read(value: &[u8]) -> Result<Kept, CodeError> {
+        let mut reader = Reader::new(value);
+        let kept = Kept::take(&mut reader)?;
+        reader.finish()?;
+        Ok(kept)
+    }
+}
+
+/// What a record of the catalogue changes in the snapshot.
+pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
+    let kept = match &record.event {
+        Event::KeyRegistered(key) => Kept::Key(key.clone()),
+        Event::RateTablePublished(table) => Kept::RateTable(KeptRateTable {
+            number: RateTableNumber::new(sequence),
+            created: record.at,
+            table: table.clone(),
+        }),
+        Event::RateTableDeleted { number, .. } => return Some((key(2, number), None)),
+        Event::InstanceCreated { id, short_name, account_id, default } => {
+            Kept::Instance(InstanceEntry {
+                number: InstanceNumber::new(sequence),
+                id: *id,
+                short_name: short_name.clone(),
+                account_id: account_id.clone(),
+                default: *default,
+                created: record.at,
+            })
+        }
+        Event::LineItemMapped { instance, number, terms } => Kept::LineItem(KeptLineItem {
+            number: number.unwrap_or(LineItemNumber::new(sequence)),
+            instance: *instance,
+            activation_id: terms.activation_id.clone(),
+            terms: Some(terms.clone()),
+        }),
+        Event::LineItemDeleted { instance, number, activation_id } => {
+            Kept::LineItem(KeptLineItem {
+                number: *number,
+                instance: *instance,
+                activation_id: activation_id.clone(),
+                terms: None,
+            })
+        }
+        Event::Access(_)
+        | Event::SessionCreated { .. }
+        | Event::SessionAccess(_)
+        | Event::SessionClosed(_) => return None,
+    };
+    Some(kept.entry())
+}
+
+/// A pass that did not come to its end. Nothing is lost: the next one begins where it did.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    /// The snapshots could not be written.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    /// The broker could not say what there is to write.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Writes everything that has changed since the last pass, then moves the watermark.
+///
+/// The watermark is a durable end from before the pass looks for changes: every record up to it
+/// has marked its owners by then, and each copy is taken in a turn of its instance, behind every
+/// posting of those records.
+pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), PassError> {
+    let Some(snapshots) = &core.snapshots else { return Ok(()) };
+    let mark = core.ledger.journal().durable_mark();
+    let catalogue = core.take_dirty_catalogue().await?;
+    let dirty: Vec<(Arc<Instance>, BTreeSet<Owner>)> = core
+        .ledger
+        .take_dirty()
+        .into_iter()
+        .map(|instance| {
+            let owners = instance.cell().take_dirty();
+            (instance, owners)
+        })
+        .collect();
+    let written = write(core, snapshots, &catalogue, &dirty, mark).await;
+    if written.is_err() {
+        core.send_catalogue(CatalogueMessage::StillDirty(catalogue));
+        for (instance, owners) in dirty {
+            core.ledger.still_dirty(&instance, owners);
+        }
+    }
+    written
+}
+
+async fn write(
+    core: &Arc<Core>,
+    snapshots: &Arc<dyn Snapshots>,
+    catalogue: &[Entry],
+    dirty: &[(Arc<Instance>, BTreeSet<Owner>)],
+    mark: Mark,
+) -> Result<(), PassError> {
+    let mut batch = Batch { core, snapshots, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
+    for entry in catalogue {
+        batch.add(entry.clone()).await?;
+    }
+    for (instance, owners) in dirty {
+        for owner in owners {
+            batch.add(core.copy(instance, *owner).await?.entry()).await?;
+        }
+    }
+    batch.flush().await?;
+    blocking(snapshots, move |snapshots| snapshots.finish(mark)).await
+}
+
+/// Entries on their way to the store.
+struct Batch<'a> {
+    core: &'a Arc<Core>,
+    snapshots: &'a Arc<dyn Snapshots>,
+    entries: Vec<Entry>,
+}
+
+impl Batch<'_> {
+    async fn add(&mut self, entry: Entry) -> Result<(), PassError> {
+        self.entries.push(entry);
+        if self.entries.len() >= ENTRIES_MAX { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what has gathered, once it is durable: a snapshot is never ahead of the journal.
+    async fn flush(&mut self) -> Result<(), PassError> {
+        let entries = std::mem::take(&mut self.entries);
+        self.core.ledger.settled().await?;
+        blocking(self.snapshots, move |snapshots| snapshots.write(&entries)).await
+    }
+}
+
+async fn blocking(
+    snapshots: &Arc<dyn Snapshots>,
+    work: impl FnOnce(&dyn Snapshots) -> Result<(), SnapshotError> + Send + 'static,
+) -> Result<(), PassError> {
+    let snapshots = Arc::clone(snapshots);
+    match tokio::task::spawn_blocking(move || work(snapshots.as_ref())).await {
+        Ok(written) => Ok(written?),
+        Err(_) => Err(BrokerError::Stopping.into()),
+    }
+}

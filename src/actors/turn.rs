@@ -1,0 +1,159 @@
+//! An instance as it lives: its turn, its line items as decisions see them, and what append checks.
+//!
+//! The turn is a fair lock. Shared: a one-off request that one line item decides alone. Exclusive:
+//! everything else. Its guards travel in messages and fall at the end of the turn, wherever that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, Semaphore};
+
+use super::ledger::Cell;
+use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry};
+use crate::domain::charge::{Balances, Known};
+use crate::domain::ids::{LineItemNumber, SessionId, SessionNumber};
+use crate::domain::line_item::{Balance, Posting};
+use crate::domain::session::{Due, Session};
+use crate::domain::tokens::Tokens;
+
+/// The right to decide alone in one line item's own serial turn.
+pub(crate) type SharedTurn = OwnedRwLockReadGuard<Roster>;
+/// The right to decide anything in the instance.
+pub(crate) type ExclusiveTurn = OwnedRwLockWriteGuard<Roster>;
+
+/// The live sessions of an instance. Changed in the exclusive turn only, which it lives in.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    live: BTreeMap<SessionNumber, SessionId>,
+    /// What falls due, in the order in which it is to be decided (spec 4.2).
+    due: BTreeSet<Due>,
+}
+
+impl Roster {
+    /// Takes over where a session has got to: `before` is what it had coming until now.
+    pub(crate) fn update(&mut self, before: Option<Due>, session: &Session) {
+        if let Some(due) = before {
+            self.due.remove(&due);
+        }
+        self.due.extend(session.due());
+        if session.is_live() {
+            self.live.insert(session.number, session.id);
+        } else {
+            self.live.remove(&session.number);
+        }
+    }
+
+    /// The newest live sessions, newest first.
+    pub(crate) fn newest(&self, most: usize) -> Vec<SessionId> {
+        self.live.values().rev().take(most).copied().collect()
+    }
+}
+
+/// An instance as it lives.
+pub(crate) struct Instance {
+    pub(crate) entry: Arc<InstanceEntry>,
+    pub(crate) shares: Arc<Semaphore>,
+    turn: Arc<RwLock<Roster>>,
+    catalogue: ArcSwap<InstanceCatalogue>,
+    /// Line items with nothing entitled left. Only grows in a shared turn; see [`Instance::note`].
+    exhausted: ArcSwap<imbl::OrdSet<LineItemNumber>>,
+    cell: Mutex<Cell>,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        entry: Arc<InstanceEntry>,
+        shares: Arc<Semaphore>,
+        catalogue: InstanceCatalogue,
+        roster: Roster,
+    ) -> Instance {
+        Instance {
+            entry,
+            shares,
+            turn: Arc::new(RwLock::new(roster)),
+            catalogue: ArcSwap::from_pointee(catalogue),
+            exhausted: ArcSwap::from_pointee(imbl::OrdSet::new()),
+            cell: Mutex::new(Cell::default()),
+        }
+    }
+
+    pub(crate) async fn share(&self) -> SharedTurn {
+        Arc::clone(&self.turn).read_owned().await
+    }
+
+    pub(crate) async fn exclude(&self) -> ExclusiveTurn {
+        Arc::clone(&self.turn).write_owned().await
+    }
+
+    pub(crate) fn catalogue(&self) -> Guard<Arc<InstanceCatalogue>> {
+        self.catalogue.load()
+    }
+
+    /// Makes a new version visible. Only inside `append_and_publish`, in the exclusive turn.
+    pub(crate) fn publish(&self, catalogue: InstanceCatalogue) {
+        self.catalogue.store(Arc::new(catalogue));
+        // Quantities may have been raised: everybody is asked again.
+        self.exhausted.store(Arc::new(imbl::OrdSet::new()));
+    }
+
+    /// Nothing inside can panic half-way, so a poisoned lock is as good as a sound one.
+    pub(crate) fn cell(&self) -> MutexGuard<'_, Cell> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a decision can see of the balances, given those of `seen`.
+    pub(crate) fn view(&self, seen: Vec<(LineItemNumber, Balance)>) -> View {
+        View { seen, exhausted: self.exhausted.load_full() }
+    }
+
+    /// Notes whether anything entitled is left after a posting. In a shared turn balances only
+    /// fall, so there it can only become exhausted; the exclusive turn may also give back.
+    pub(crate) fn note(&self, posting: &Posting) {
+        let catalogue = self.catalogue();
+        let Some(line_item) = catalogue.find(posting.activation_id.as_str()) else { return };
+        if line_item.number != posting.line_item {
+            return;
+        }
+        let exhausted = line_item.entitled(posting.after.used) == Tokens::ZERO;
+        if self.exhausted.load().contains(&posting.line_item) != exhausted {
+            self.exhausted.rcu(|former| {
+                let mut set = imbl::OrdSet::clone(former);
+                if exhausted {
+                    set.insert(posting.line_item);
+                } else {
+                    set.remove(&posting.line_item);
+                }
+                set
+            });
+        }
+    }
+}
+
+/// Balances as far as a turn can see them.
+#[derive(Debug)]
+pub(crate) struct View {
+    seen: Vec<(LineItemNumber, Balance)>,
+    exhausted: Arc<imbl::OrdSet<LineItemNumber>>,
+}
+
+impl View {
+    pub(crate) fn is_exhausted(&self, line_item: LineItemNumber) -> bool {
+        self.exhausted.contains(&line_item)
+    }
+
+    /// Adds a balance that its owner has told.
+    pub(crate) fn add(&mut self, line_item: LineItemNumber, balance: Balance) {
+        self.seen.push((line_item, balance));
+    }
+}
+
+impl Balances for View {
+    fn known(&self, line_item: LineItemNumber) -> Known {
+        match self.seen.iter().find(|(seen, _)| *seen == line_item) {
+            Some((_, balance)) => Known::Balance(*balance),
+            None if self.is_exhausted(line_item) => Known::NothingEntitled,
+            None => Known::Nothing,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The text of a token, taken apart without believing any of it: the compact form of JWS and the
+//! claims of spec 9 in strict types. Keys, signatures and the time are not known here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::value::{MapAccessDeserializer, StringDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, Unexpected, Visitor,
+};
+use serde::{Deserialize, Deserializer};
+
+use super::keys::Algorithm;
+use super::principal::Role;
+
+/// The longest token that is looked at. One instance takes some 52 bytes of it.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// The last second of the year 9999: a later time is a mistake of units, or an attempt to overflow.
+const SECONDS_MAX: u64 = 253_402_300_799;
+
+const BAD_CLAIMS: &str = "its payload must have `exp` and `iat` in whole seconds, a string `iss`, \
+    `cnf.jwk.kid`, `cnf.jwk.kty` of ADMIN or CLIENT, `aud` as a list, and no member twice";
+
+/// A token in parts. Nothing in it is proved.
+pub(super) struct Parsed<'a> {
+    pub(super) algorithm: &'static Algorithm,
+    pub(super) claims: Claims,
+    /// What was signed: header and payload as they were sent.
+    pub(super) message: &'a str,
+    /// In base64url, known to be canonical.
+    pub(super) signature: &'a str,
+}
+
+/// Takes a token apart; the error says what is wrong with its form.
+pub(super) fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
+    let parts = token.rsplit_once('.').and_then(|(message, signature)| {
+        let (header, payload) = message.split_once('.')?;
+        // A further dot is in `payload`: five parts are an encrypted token.
+        (!payload.contains('.')).then_some((message, header, payload, signature))
+    });
+    let (message, header, payload, signature) =
+        parts.ok_or("it must have three parts with dots between")?;
+    let (Some(header), Some(payload), Some(_)) =
+        (decode(header), decode(payload), decode(signature))
+    else {
+        return Err("its parts must be base64url without padding, in the canonical form");
+    };
+    let header: Header = object(&header).ok_or("its header must be an object with an `alg`")?;
+    if header.crit.or(header.zip).or(header.b64).is_some() {
+        return Err("its header must do without `crit`, `zip` and `b64`");
+    }
+    let algorithm = Algorithm::named(&header.alg)
+        .ok_or("its `alg` must be one of RS256, RS384, RS512, PS256, ES256, ES384, EdDSA")?;
+    let claims: Claims = object(&payload).ok_or(BAD_CLAIMS)?;
+    Ok(Parsed { algorithm, claims, message, signature })
+}
+
+/// Refuses padding, white space and stray last bits: one token has one spelling. Nor is there a
+/// token with an empty part.
+fn decode(part: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(part).ok().filter(|bytes| !bytes.is_empty())
+}
+
+fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    serde_json::from_slice(json).ok().map(|Object(value)| value)
+}
+
+/// The header, as far as it is read: `kid`, `jwk`, `jku`, `x5u` and `x5c` offer keys, and the only
+/// keys are the registered ones.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    zip: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    b64: Option<IgnoredAny>,
+}
+
+/// What a token claims (spec 9). Claims not named here are ignored, as JWT prescribes.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    pub(super) iss: String,
+    pub(super) iat: Seconds,
+    pub(super) exp: Seconds,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) nbf: Option<Seconds>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) aud: Option<Vec<String>>,
+    #[serde(rename = "cnf")]
+    confirmation: Object<Confirmation>,
+}
+
+impl Claims {
+    /// The key that the token says signed it. Good for nothing but an exact look-up.
+    pub(super) fn key_id(&self) -> &str {
+        &self.confirmation.0.jwk.0.kid
+    }
+
+    /// The role that the token gives itself. Grants nothing: the registered key's class does.
+    pub(super) fn claimed_role(&self) -> Role {
+        self.confirmation.0.jwk.0.role
+    }
+}
+
+#[derive(Deserialize)]
+struct Confirmation {
+    jwk: Object<KeyReference>,
+}
+
+#[derive(Deserialize)]
+struct KeyReference {
+    kid: String,
+    #[serde(rename = "kty", deserialize_with = "role")]
+    role: Role,
+}
+
+/// Whole seconds since the epoch, in this side of the year 10000.
+pub(super) struct Seconds(u64);
+
+impl Seconds {
+    /// Cannot overflow: the year 9999 has fifteen digits.
+    pub(super) const fn as_ms(&self) -> u64 {
+        self.0 * 1000
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
+        let seconds = u64::deserialize(deserializer)?;
+        if seconds > SECONDS_MAX {
+            return Err(D::Error::custom("a time after the year 9999"));
+        }
+        Ok(Seconds(seconds))
+    }
+}
+
+fn role<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
+    // As a string first: an enum of serde would take `{"ADMIN": null}` too.
+    let kty = String::deserialize(deserializer)?;
+    Role::from_kty(&kty)
+        .ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&kty), &"ADMIN or CLIENT"))
+}
+
+/// For members that may be missing but not null, which `Option` alone would take for missing.
+fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A JSON object without a repeated member. A struct of serde alone would also be read from a
+/// list, and would overlook a repeated member that it does not know.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+        let members = UniqueMembers { members, seen: BTreeSet::new() };
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
+}
+
+struct UniqueMembers<A> {
+    members: A,
+    seen: BTreeSet<String>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for UniqueMembers<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let Some(name) = self.members.next_key::<String>()? else {
+            return Ok(None);
+        };
+        if !self.seen.insert(name.clone()) {
+            return Err(A::Error::custom("a member is there twice"));
+        }
+        seed.deserialize(StringDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.members.next_value_seed(seed)
+    }
+}

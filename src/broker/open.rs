@@ -1,0 +1,262 @@
+//! Opening a broker and stopping its parts: lock, snapshots, journal, actors.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::sleep;
+
+use super::{Broker, Inner};
+use crate::actors::recovery::State;
+use crate::actors::{self, Core, Gate, Ledger};
+use crate::config::Settings;
+use crate::domain::ids::Sequence;
+use crate::env::{Clock, IdSource, SystemClock, SystemIds};
+use crate::journal::{
+    self, Directory, Disk, Extent, Journal, Known, MemoryDisk, MemorySnapshots, SledSnapshots,
+    Snapshots, TornTail,
+};
+
+/// Where a broker remembers.
+#[derive(Clone)]
+pub enum Storage {
+    /// A directory of its own: journal, snapshots, lock.
+    Directory(PathBuf),
+    /// Nowhere: everything ends with the process.
+    Memory,
+    /// Disk and snapshots of the caller's making: how the tests make them fail.
+    Custom(Arc<dyn Disk>, Arc<dyn Snapshots>),
+}
+
+/// What a broker is opened with.
+#[derive(Clone)]
+pub struct Options {
+    /// Where it remembers.
+    pub storage: Storage,
+    /// Its settings.
+    pub settings: Settings,
+    /// Its clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Its source of fresh ids.
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl Options {
+    /// The machine's clocks and randomness, and default settings.
+    pub fn new(storage: Storage) -> Options {
+        Options {
+            storage,
+            settings: Settings::default(),
+            clock: Arc::new(SystemClock::new()),
+            ids: Arc::new(SystemIds),
+        }
+    }
+
+    /// A broker that remembers in a directory; created if need be.
+    pub fn directory(path: impl Into<PathBuf>) -> Options {
+        Options::new(Storage::Directory(path.into()))
+    }
+
+    /// A broker that forgets everything with the process.
+    pub fn memory() -> Options {
+        Options::new(Storage::Memory)
+    }
+}
+
+/// A broker that was opened, and what was found.
+pub struct Opened {
+    /// The broker.
+    pub broker: Broker,
+    /// The last record that was there.
+    pub last: Sequence,
+    /// Records read back because no snapshot had them.
+    pub replayed: u64,
+    /// The unfinished write of a crash, if there was one: never acknowledged, now cut off.
+    pub cut: Option<TornTail>,
+}
+
+/// Why a broker cannot be opened. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error("`{}` is in use by another process: stop it first, or use another directory", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory cannot be used.
+    #[error("`{}` cannot be used: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The journal cannot be read back or written.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// The actors could not be started.
+    #[error("the actors could not be started: {0}")]
+    Actors(String),
+}
+
+impl Broker {
+    /// Opens a broker: reads the snapshots, replays the journal after them, starts the actors.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(options: Options) -> Result<Opened, OpenError> {
+        let storage = options.storage.clone();
+        let (journal_id, segment_bytes) = (options.ids.fresh(), options.settings.segment_bytes);
+        let read = move || read_back(storage, journal_id, segment_bytes);
+        let read = tokio::task::spawn_blocking(read).await;
+        let read = read.map_err(|error| OpenError::Actors(error.to_string()))??;
+        let ReadBack { lock, snapshots, recovered, state } = read;
+        let gate = Gate::new(options.settings.limits);
+        let directory = actors::Directory::default();
+        let mark = state.mark;
+        let (tenant, registry) = state.settle(&directory, &gate);
+        let journal = recovered.journal;
+        let mut journal_failure = journal.failure();
+        let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids);
+        let core = Arc::new(Core::new(ledger, directory, gate, Some(snapshots)));
+        let started = actors::start(&core, registry).await;
+        started.map_err(|error| OpenError::Actors(error.to_string()))?;
+        let failing = Arc::clone(&core);
+        tokio::spawn(async move {
+            if let Ok(down) = journal_failure.wait_for(Option::is_some).await {
+                failing.fail(down.as_ref().map(ToString::to_string).unwrap_or_default());
+            }
+        });
+        let every = options.settings.snapshot_every;
+        let snapshotting = Arc::clone(&core);
+        let snapshots = tokio::spawn(async move {
+            loop {
+                sleep(every).await;
+                take_snapshot(&snapshotting).await;
+            }
+        });
+        let inner = Inner {
+            core,
+            settings: options.settings,
+            snapshots: Mutex::new(Some(snapshots)),
+            _lock: lock,
+        };
+        Ok(Opened {
+            broker: Broker { inner: Arc::new(inner) },
+            last: recovered.last,
+            replayed: recovered.replayed,
+            cut: recovered.cut,
+        })
+    }
+}
+
+async fn take_snapshot(core: &Arc<Core>) {
+    if let Err(error) = actors::snapshot_pass(core).await {
+        tracing::warn!(%error, "a snapshot pass failed: a restart replays more, nothing is lost");
+    }
+}
+
+/// Ends the background passes and takes the last one.
+pub(super) async fn stop_snapshots(inner: &Inner) {
+    let running = inner.snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(running) = running {
+        running.abort();
+        let _ = running.await; // It was told to stop.
+        take_snapshot(&inner.core).await;
+    }
+}
+
+/// Ends the actors, once the journal is closed.
+pub(super) fn stop_actors(inner: &Inner) {
+    actors::stop(&inner.core);
+}
+
+/// What the disk says.
+struct ReadBack {
+    lock: Option<File>,
+    snapshots: Arc<dyn Snapshots>,
+    recovered: journal::Recovered,
+    state: State,
+}
+
+fn read_back(
+    storage: Storage,
+    journal_id: u128,
+    segment_bytes: u64,
+) -> Result<ReadBack, OpenError> {
+    let (lock, disk, snapshots) = match storage {
+        Storage::Memory => {
+            let snapshots: Arc<dyn Snapshots> = Arc::new(MemorySnapshots::default());
+            (None, Arc::new(MemoryDisk::new()) as Arc<dyn Disk>, snapshots)
+        }
+        Storage::Custom(disk, snapshots) => (None, disk, snapshots),
+        Storage::Directory(path) => {
+            let lock = lock(&path)?;
+            let unusable = |source| OpenError::Directory { path: path.clone(), source };
+            let disk = Directory::open(path.join("journal")).map_err(unusable)?;
+            let opened = SledSnapshots::open_or_reset(&path.join("snapshots"));
+            let (snapshots, warning) =
+                opened.map_err(|error| unusable(io::Error::other(error.to_string())))?;
+            if let Some(warning) = warning {
+                tracing::warn!(%warning, "the snapshots were thrown away");
+            }
+            (Some(lock), Arc::new(disk) as Arc<dyn Disk>, Arc::new(snapshots) as _)
+        }
+    };
+    let mut state = State::default();
+    let watermark = match load(snapshots.as_ref(), &mut state) {
+        Ok(watermark) => watermark,
+        Err(warning) => {
+            tracing::warn!(warning, "the snapshots are rebuilt from the journal");
+            state = State::default();
+            None
+        }
+    };
+    let options =
+        journal::Options { segment_bytes, extent: Extent::Everything, ..journal::Options::new(journal_id) };
+    let recovered = Journal::open(disk, options, Known { watermark }, &mut state)?;
+    if watermark.is_none() || !recovered.known_mark_matches {
+        let cleared = snapshots.clear();
+        cleared.map_err(|error| OpenError::Actors(error.to_string()))?;
+    }
+    Ok(ReadBack { lock, snapshots, recovered, state })
+}
+
+fn load(snapshots: &dyn Snapshots, state: &mut State) -> Result<Option<journal::Mark>, String> {
+    let mut unreadable = None;
+    let watermark = snapshots.load(&mut |_, value| {
+        if let Err(why) = state.load(value) {
+            unreadable = Some(why);
+        }
+    });
+    match (watermark, unreadable) {
+        (Ok(watermark), None) => Ok(watermark),
+        (Ok(_), Some(why)) => Err(why),
+        (Err(error), _) => Err(error.to_string()),
+    }
+}
+
+/// Takes the directory for this process alone. The lock falls with the process, however it ends.
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
+    let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
+    create_private(path).map_err(unusable)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

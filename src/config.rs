@@ -1,0 +1,48 @@
+//! The broker's own settings: units, defaults, meaning. What the producer configures is in the
+//! catalogue, not here.
+
+use std::time::Duration;
+
+/// How much is let in at once, and how long an answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in flight in the whole broker: 4,096 unless said. Heartbeats and closes have as
+    /// many places again of their own.
+    pub in_flight: usize,
+    /// Requests in flight in one instance: 1,024 unless said.
+    pub in_flight_per_instance: usize,
+    /// From the parsed request to the answer: 5 s unless said.
+    pub answer_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            in_flight: 4096,
+            in_flight_per_instance: 1024,
+            answer_within: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Everything that can be set on a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// See [`Limits`].
+    pub limits: Limits,
+    /// How long after one snapshot pass the next begins: 10 s unless said. A pass only costs a
+    /// restart less replay.
+    pub snapshot_every: Duration,
+    /// Bytes of a journal segment: 16 MiB unless said; 8 KiB to 1 GiB.
+    pub segment_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            limits: Limits::default(),
+            snapshot_every: Duration::from_secs(10),
+            segment_bytes: 16 << 20,
+        }
+    }
+}

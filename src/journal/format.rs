@@ -1,0 +1,96 @@
+//! THE persistence format of records: an event's bytes, and back. docs/journal-format.md describes
+//! it; the format version in every segment's header covers it.
+
+use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
+use crate::domain::charge::{Denial, Refund, Take, Verdict};
+use crate::domain::event::{Access, Event, Next, Record, SessionAccess, SessionClosed};
+use crate::domain::ids::Requester;
+use crate::domain::keys::{KeyClass, RegisteredKey};
+use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
+use crate::domain::rates::{NewRateTable, RatedItem};
+use crate::domain::request::{AccessRequest, RequestedItem};
+
+/// Appends a record's bytes.
+pub fn encode(record: &Record, bytes: &mut Vec<u8>) {
+    record.put(bytes);
+}
+
+/// Reads a record's bytes, all of them.
+pub fn decode(bytes: &[u8]) -> Result<Record, CodeError> {
+    let mut reader = Reader::new(bytes);
+    let record = Record::take(&mut reader)?;
+    reader.finish()?;
+    Ok(record)
+}
+
+coded_struct! {
+    Record { at, event }
+    RegisteredKey { id, class, pem, created }
+    NewRateTable { series, version, effective_from, items }
+    RatedItem { name, version, rate }
+    Terms {
+        activation_id, state, quantity, start, end, elastic, series, overdraft, reset_frequency,
+    }
+    Balance { used, open_lines }
+    Posting { line_item, activation_id, after }
+    Requester { kind, value, dictionary }
+    RequestedItem { name, version, count, metadata }
+    AccessRequest { requester, items }
+    Take { line_item, rate, tokens }
+    Refund { line_item, activation_id, item, tokens }
+    Access { instance, correlation, request, verdicts, postings }
+    SessionAccess {
+        session, instance, correlation, refund_correlation, request, verdicts, refunds, postings,
+        next,
+    }
+    SessionClosed { session, instance, correlation, refunds, postings }
+}
+
+coded_enum!(Event {
+    1 => KeyRegistered(key),
+    2 => RateTablePublished(table),
+    3 => RateTableDeleted { series, number },
+    4 => InstanceCreated { id, short_name, account_id, default },
+    5 => LineItemMapped { instance, number, terms },
+    6 => LineItemDeleted { instance, number, activation_id },
+    7 => Access(access),
+    8 => SessionCreated { id, instance },
+    9 => SessionAccess(access),
+    10 => SessionClosed(closed),
+});
+
+coded_enum!(KeyClass {
+    1 => Administration,
+    2 => Client,
+});
+
+coded_enum!(LineItemState {
+    1 => Deployed,
+    2 => Inactive,
+    3 => Obsolete,
+});
+
+coded_enum!(Overdraft {
+    1 => None,
+    2 => Number(limit),
+    3 => Unlimited,
+});
+
+coded_enum!(Verdict {
+    1 => Granted(takes),
+    2 => Denied(denial),
+});
+
+coded_enum!(Denial {
+    1 => NoStatus,
+    2 => UnknownItem,
+    3 => NoLineItem,
+    4 => Insufficient,
+});
+
+coded_enum!(Next {
+    1 => Unchanged,
+    2 => Charged(period),
+    3 => Halted,
+    4 => Terminated,
+});

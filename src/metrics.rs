@@ -1,0 +1,25 @@
+//! Every metric's name, unit, labels and meaning. The library only reports; the program decides
+//! where to.
+
+/// Actors that died of a panic. No labels. Each is rebuilt from the journal when next needed; more
+/// than none is a bug of ours to report.
+pub const ACTOR_PANICS_TOTAL: &str = "farebox_actor_panics_total";
+
+/// Records in one committed batch (histogram, records). 1 at rest; it grows with the load, since
+/// whatever is queued during one sync shares the next. Growth with a flat rate: the disk is slower.
+pub const JOURNAL_BATCH_RECORDS: &str = "farebox_journal_batch_records";
+
+/// Time of one `fdatasync` of a batch (histogram, seconds). About 0.0001 on a good disk; every
+/// answer waits for at least one, so its p99 is the floor of the answer's p99.
+pub const JOURNAL_SYNC_SECONDS: &str = "farebox_journal_sync_seconds";
+
+/// Bytes of batches written, headers and padding included (counter, bytes). Its rate is what the
+/// history costs in space: nothing is ever removed.
+pub const JOURNAL_APPENDED_BYTES_TOTAL: &str = "farebox_journal_appended_bytes_total";
+
+/// Records handed to the replay at start (counter, records). Large after a start means that the
+/// snapshots lag or were thrown away.
+pub const JOURNAL_REPLAYED_RECORDS_TOTAL: &str = "farebox_journal_replayed_records_total";
+
+/// Time from opening the journal until it takes records (histogram, seconds): one value a start.
+pub const JOURNAL_REPLAY_SECONDS: &str = "farebox_journal_replay_seconds";
