@@ -18,10 +18,6 @@ test:
 long:
     FAREBOX_LONG=1 cargo test --release --workspace -- --nocapture
 
-# Micro-benchmarks, with the profile that releases use; one by name, or all.
-bench name='*':
-    cargo bench --profile dist --bench '{{ name }}'
-
 # Licences, bans and sources of the dependencies (needs cargo-deny 0.20).
 deny:
     cargo deny --locked check licenses bans sources

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 pub use crate::actors::{AccessAnswer, Answer, InstancePage, LineItemView, Receipt};
+pub(crate) use open::lock_existing;
 pub use open::{OpenError, Opened, Options, Storage};
 
 use crate::actors::{
@@ -207,7 +208,8 @@ impl Broker {
     /// [`Refusal::UnknownInstance`].
     pub async fn create_session(&self, scope: Scope) -> Answer<SessionId> {
         self.check_room()?;
-        let Turn { instance, permit, mut turn, deadline } = self.turn(scope, Lane::Ordinary).await?;
+        let Turn { instance, permit, mut turn, deadline } =
+            self.turn(scope, Lane::Ordinary).await?;
         let ledger = &self.core().ledger;
         let id = SessionId::from_u128(ledger.fresh_id());
         let (mut reply, answer) = Reply::new(permit, deadline);

@@ -1,1 +1,14 @@
-fn main() {}
+//! The program: arguments to a run to an exit status, and nothing else.
+//!
+//! Exit status: 0 fine, 1 something was found wrong, 2 it could not run.
+
+mod cli;
+mod demo;
+mod keys;
+mod runtime;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

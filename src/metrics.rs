@@ -1,6 +1,10 @@
 //! Every metric's name, unit, labels and meaning. The library only reports; the program decides
 //! where to.
 
+/// Tokens that were signed by a registered key of one class and claim the other. No labels. Never
+/// anything but 0 in peace: whoever holds that key is trying to pass for more than it is.
+pub const AUTH_ROLE_FORGERIES_TOTAL: &str = "farebox_auth_role_forgeries_total";
+
 /// Actors that died of a panic. No labels. Each is rebuilt from the journal when next needed; more
 /// than none is a bug of ours to report.
 pub const ACTOR_PANICS_TOTAL: &str = "farebox_actor_panics_total";
@@ -23,3 +27,27 @@ pub const JOURNAL_REPLAYED_RECORDS_TOTAL: &str = "farebox_journal_replayed_recor
 
 /// Time from opening the journal until it takes records (histogram, seconds): one value a start.
 pub const JOURNAL_REPLAY_SECONDS: &str = "farebox_journal_replay_seconds";
+
+/// Tells the recorder every metric's unit and meaning. To be called once, after installing it.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_histogram};
+    describe_counter!(ACTOR_PANICS_TOTAL, Unit::Count, "actors that died of a panic");
+    describe_counter!(
+        AUTH_ROLE_FORGERIES_TOTAL,
+        Unit::Count,
+        "tokens that claim a role their registered key does not have"
+    );
+    describe_histogram!(JOURNAL_BATCH_RECORDS, Unit::Count, "records in one committed batch");
+    describe_histogram!(JOURNAL_SYNC_SECONDS, Unit::Seconds, "time of one sync of a batch");
+    describe_counter!(JOURNAL_APPENDED_BYTES_TOTAL, Unit::Bytes, "bytes of batches written");
+    describe_counter!(
+        JOURNAL_REPLAYED_RECORDS_TOTAL,
+        Unit::Count,
+        "records read back at start that no snapshot had"
+    );
+    describe_histogram!(
+        JOURNAL_REPLAY_SECONDS,
+        Unit::Seconds,
+        "time from opening the journal until it takes records"
+    );
+}

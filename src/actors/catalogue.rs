@@ -45,10 +45,25 @@ pub struct InstancePage {
 pub(crate) enum CatalogueMessage {
     RegisterKey(RegisteredKey, Reply<()>),
     PublishRateTable(NewRateTable, Reply<()>),
-    DeleteRateTable { series: Text, version: Text, reply: Reply<()> },
-    CreateInstance { short_name: Text, account_id: Text, reply: Reply<Arc<InstanceEntry>> },
-    Instances { after: Sequence, size: usize, reply: Reply<InstancePage> },
-    DefaultInstance { account_id: Text, reply: Reply<Option<Arc<InstanceEntry>>> },
+    DeleteRateTable {
+        series: Text,
+        version: Text,
+        reply: Reply<()>,
+    },
+    CreateInstance {
+        short_name: Text,
+        account_id: Text,
+        reply: Reply<Arc<InstanceEntry>>,
+    },
+    Instances {
+        after: Sequence,
+        size: usize,
+        reply: Reply<InstancePage>,
+    },
+    DefaultInstance {
+        account_id: Text,
+        reply: Reply<Option<Arc<InstanceEntry>>>,
+    },
     MapLineItem(Placed<Terms, LineItemView>),
     DeleteLineItem(Placed<String, ()>),
     /// Everything that changed since this was last asked, for a snapshot.
@@ -149,12 +164,7 @@ impl CatalogueActor {
     }
 
     /// A change of the tenant's catalogue that answers with nothing but its success.
-    fn change(
-        &self,
-        owned: &mut CatalogueState,
-        event: Result<Event, Refusal>,
-        reply: Reply<()>,
-    ) {
+    fn change(&self, owned: &mut CatalogueState, event: Result<Event, Refusal>, reply: Reply<()>) {
         match event {
             Ok(event) => self.record(owned, None, event, reply, |_, _| ()),
             Err(refusal) => self.answer(reply, Err(refusal)),
@@ -173,11 +183,8 @@ impl CatalogueActor {
             Err(error) => return reply.now(error),
         };
         let number = current.map(|line_item| line_item.number);
-        let event = Event::LineItemMapped {
-            instance: instance.entry.number,
-            number,
-            terms: terms.clone(),
-        };
+        let event =
+            Event::LineItemMapped { instance: instance.entry.number, number, terms: terms.clone() };
         let id = instance.entry.id;
         self.record(owned, Some(&instance), event, reply, |sequence, _| {
             let number = number.unwrap_or(LineItemNumber::new(sequence));

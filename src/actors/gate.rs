@@ -64,8 +64,7 @@ impl Gate {
             Lane::Priority => (&self.priority, None),
         };
         let full = |limit| move |_| BrokerError::Overloaded { limit };
-        let place =
-            Arc::clone(places).try_acquire_owned().map_err(full(self.limits.in_flight))?;
+        let place = Arc::clone(places).try_acquire_owned().map_err(full(self.limits.in_flight))?;
         let share = shares.map(|shares| Arc::clone(shares).try_acquire_owned()).transpose();
         let share = share.map_err(full(self.limits.in_flight_per_instance))?;
         Ok(Permit { _place: place, _share: share })
@@ -90,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_full_house_answers_at_once_and_a_dropped_permit_frees_its_place() {
-        let gate = Gate::new(Limits { in_flight: 2, in_flight_per_instance: 1, ..Limits::default() });
+        let gate =
+            Gate::new(Limits { in_flight: 2, in_flight_per_instance: 1, ..Limits::default() });
         let instance = gate.shares();
         let first = gate.try_enter(Lane::Ordinary, Some(&instance)).unwrap();
         let refused = gate.try_enter(Lane::Ordinary, Some(&instance)).unwrap_err();

@@ -115,7 +115,8 @@ impl Core {
     /// Asks the owner of the catalogue for something. A message to a dead one is dropped, and its
     /// caller learns that there is no answer.
     pub(crate) fn send_catalogue(&self, message: CatalogueMessage) {
-        let catalogue = self.catalogue.get().expect("the catalogue is started before the first call");
+        let catalogue =
+            self.catalogue.get().expect("the catalogue is started before the first call");
         let _ = catalogue.send_message(message);
     }
 

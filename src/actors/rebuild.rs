@@ -172,16 +172,16 @@ impl Core {
         mut each: impl FnMut(Sequence, &Record),
     ) -> Result<(), BrokerError> {
         let mut unreadable = None;
-        let read = self.ledger.journal().read(from, &mut |sequence, payload| {
-            match format::decode(payload) {
-                Ok(record) => {
-                    each(sequence, &record);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    unreadable = Some(format!("record {sequence} cannot be read: {error}"));
-                    ControlFlow::Break(())
-                }
+        let read = self.ledger.journal().read(from, &mut |sequence, payload| match format::decode(
+            payload,
+        ) {
+            Ok(record) => {
+                each(sequence, &record);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                unreadable = Some(format!("record {sequence} cannot be read: {error}"));
+                ControlFlow::Break(())
             }
         });
         match (read, unreadable) {

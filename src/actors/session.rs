@@ -122,8 +122,8 @@ impl SessionActor {
                 Err(fault) => return reply.now(fault),
             };
             let record = Record { at: basis.now, event };
-            let owners = Owner::of_postings(record.event.postings())
-                .chain([Owner::Session(owned.state.id)]);
+            let owners =
+                Owner::of_postings(record.event.postings()).chain([Owner::Session(owned.state.id)]);
             let appended =
                 self.core.ledger.append(&self.instance, &basis, &record, owners, reply, answer);
             match appended {

@@ -13,9 +13,7 @@ use super::ledger::Owner;
 use super::turn::Instance;
 use crate::domain::catalogue::InstanceEntry;
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{
-    InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text,
-};
+use crate::domain::ids::{InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, Terms};
 use crate::domain::rates::NewRateTable;
@@ -230,7 +228,8 @@ async fn write(
     dirty: &[(Arc<Instance>, BTreeSet<Owner>)],
     mark: Mark,
 ) -> Result<(), PassError> {
-    let mut batch = Batch { core, snapshots, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
+    let mut batch =
+        Batch { core, snapshots, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
     for entry in catalogue {
         batch.add(entry.clone()).await?;
     }

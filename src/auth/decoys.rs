@@ -9,7 +9,8 @@ pub(super) struct Decoys([VerifyingKey; 4]);
 impl Decoys {
     pub(super) fn new() -> Decoys {
         Decoys([RSA, P256, P384, ED25519].map(|pem| {
-            VerifyingKey::from_pem(pem).expect("the constants below are keys, a test uses them all")
+            VerifyingKey::from_pem(pem)
+                .expect("the constants below are keys: every test makes them")
         }))
     }
 
@@ -53,3 +54,16 @@ const ED25519: &str = "\
 -----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEALC4sh2f99ienG8nYn63B0IkyZR+ruFKWbUFaJFm/n3Q=
 -----END PUBLIC KEY-----";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoy_is_of_the_family_it_stands_in_for() {
+        let decoys = Decoys::new();
+        for family in [Family::Rsa, Family::P256, Family::P384, Family::Ed25519] {
+            assert_eq!(decoys.of(family).family, family);
+        }
+    }
+}

@@ -21,4 +21,4 @@ pub use keys::{BadKey, Family, KEY_ID_CHARS_MAX, KeyPair, check_public_key, gene
 pub use principal::{Forbidden, Principal, Role, Scope};
 pub use sign::{SignError, TokenRequest, sign};
 pub use token::TOKEN_BYTES_MAX;
-pub use verifier::{LEEWAY_MS, ROLE_FORGERIES_TOTAL, Unauthorized, Verifier};
+pub use verifier::{LEEWAY_MS, Unauthorized, Verifier};

@@ -69,7 +69,7 @@ impl Principal {
         Principal { key_id, role, instances: Arc::from(instances) }
     }
 
-    /// THE authorization function: what lets a call touch an instance (promises T4).
+    /// THE authorization function: what lets a call touch an instance.
     ///
     /// Does not ask whether the instance exists, so that a foreign one and an unknown one are
     /// refused in the same words and in the same time.

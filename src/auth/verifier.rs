@@ -15,13 +15,10 @@ use super::token::{self, Claims, Parsed, TOKEN_BYTES_MAX};
 use crate::domain::ids::InstanceId;
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::env::Clock;
+use crate::metrics::AUTH_ROLE_FORGERIES_TOTAL;
 
-/// How far the clocks of signer and server may be apart: for `exp`, `nbf` and `iat` (spec 9).
+/// How far the signer's clock may be ahead of ours: for `nbf` and `iat` (spec 9).
 pub const LEEWAY_MS: u64 = 5_000;
-
-/// Counter of tokens that were signed by a registered key of one class and claim the other. Never
-/// anything but 0 in peace: whoever holds that key is trying to pass for more than it is.
-pub const ROLE_FORGERIES_TOTAL: &str = "farebox_auth_role_forgeries_total";
 
 /// So many tokens are expected to be in use at a time.
 const REMEMBERED_TOKENS: usize = 65_536;
@@ -55,7 +52,7 @@ struct Known {
 #[derive(Clone)]
 struct Verified {
     principal: Arc<Principal>,
-    /// `exp` and the leeway.
+    /// `exp`.
     ends_ms: u64,
 }
 
@@ -125,7 +122,7 @@ impl Verifier {
         let (key_id, role) = self.signer(known, &token).ok_or(invalid(BAD_SIGNATURE))?;
         let claims = &token.claims;
         if claims.claimed_role() != role {
-            metrics::counter!(ROLE_FORGERIES_TOTAL).increment(1);
+            metrics::counter!(AUTH_ROLE_FORGERIES_TOTAL).increment(1);
             let (registered, claimed) = (role.kty(), claims.claimed_role().kty());
             tracing::warn!(key = %key_id, registered, claimed, "refused: a token of a forged role");
             return Err(Unauthorized::Invalid { reason: FORGED_ROLE, forged_role: true });
@@ -216,9 +213,10 @@ fn audience(claims: &Claims, role: Role) -> Result<Vec<InstanceId>, Unauthorized
     }
 }
 
-/// Until when the token holds, leeway included.
+/// Until when the token holds: its `exp` to the millisecond. What the clocks may differ by is
+/// granted where a token begins; where it ends, late is late.
 fn check_times(claims: &Claims, now_ms: u64) -> Result<u64, Unauthorized> {
-    let ends_ms = claims.exp.as_ms() + LEEWAY_MS;
+    let ends_ms = claims.exp.as_ms();
     if ends_ms <= now_ms {
         return Err(Unauthorized::Expired);
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -215,8 +216,11 @@ fn read_back(
             None
         }
     };
-    let options =
-        journal::Options { segment_bytes, extent: Extent::Everything, ..journal::Options::new(journal_id) };
+    let options = journal::Options {
+        segment_bytes,
+        extent: Extent::Everything,
+        ..journal::Options::new(journal_id)
+    };
     let recovered = Journal::open(disk, options, Known { watermark }, &mut state)?;
     if watermark.is_none() || !recovered.known_mark_matches {
         let cleared = snapshots.clear();
@@ -239,16 +243,24 @@ fn load(snapshots: &dyn Snapshots, state: &mut State) -> Result<Option<journal::
     }
 }
 
-/// Takes the directory for this process alone. The lock falls with the process, however it ends.
-pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
+/// Takes the directory for this process alone; makes it if need be. The lock falls with the
+/// process, however it ends.
+fn lock(path: &Path) -> Result<File, OpenError> {
     let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
     create_private(path).map_err(unusable)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join("lock"))
-        .map_err(unusable)?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    take(path, &options)
+}
+
+/// Takes a directory that a broker has made.
+pub(crate) fn lock_existing(path: &Path) -> Result<File, OpenError> {
+    take(path, File::options().write(true))
+}
+
+fn take(path: &Path, options: &std::fs::OpenOptions) -> Result<File, OpenError> {
+    let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
+    let file = options.open(path.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
@@ -257,6 +269,5 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 fn create_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -183,6 +183,14 @@ impl fmt::Display for Text {
     }
 }
 
+impl std::str::FromStr for Text {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Text, TextError> {
+        Text::new(text)
+    }
+}
+
 impl std::borrow::Borrow<str> for Text {
     fn borrow(&self) -> &str {
         &self.0

@@ -28,11 +28,11 @@ pub const SESSIONS_LISTED_MAX: usize = 100;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// The most entries of a page (spec 2.2).
 pub const PAGE_SIZE_MAX: usize = 500;
-/// The earliest `effectiveFrom`: 2000-01-01 (promises I6).
+/// The earliest `effectiveFrom`: 2000-01-01.
 pub const EFFECTIVE_FROM_MIN_MS: u64 = 946_684_800_000;
-/// The latest `effectiveFrom`: 2200-01-01 (promises I6).
+/// The latest `effectiveFrom`: 2200-01-01.
 pub const EFFECTIVE_FROM_MAX_MS: u64 = 7_258_118_400_000;
-/// The latest `start` and `end` of a line item: 9999-12-31T23:59:59.999Z (promises I6).
+/// The latest `start` and `end` of a line item: 9999-12-31T23:59:59.999Z.
 pub const TERM_MAX_MS: u64 = 253_402_300_799_999;
 /// How far a tolerant time zone widens a line item's window on each side (spec 8).
 pub const TOLERANCE_MS: u64 = 12 * 60 * 60 * 1000;
@@ -46,6 +46,5 @@ const _: () = assert!(USED_MAX.units() > 0, "USED_MAX is an amount");
 const _: () = assert!(2 * (i64::MAX as i128) * UNITS_PER_TOKEN < USED_MAX.units());
 // The dearest item fits an amount: count x rate is exact (spec 3.7).
 const _: () = assert!(
-    (COUNT_MAX as i128) * 1_000_000_000 * (COUNT_MAX as i128) * 1_000_000_000
-        < Tokens::MAX.units()
+    (COUNT_MAX as i128) * 1_000_000_000 * (COUNT_MAX as i128) * 1_000_000_000 < Tokens::MAX.units()
 );

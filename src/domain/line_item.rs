@@ -76,6 +76,24 @@ pub struct Terms {
     pub reset_frequency: Option<Text>,
 }
 
+impl Terms {
+    /// A line item that is DEPLOYED and elastic, priced by the tables without a series, without
+    /// overdraft. Whoever wants it otherwise sets the field.
+    pub fn new(activation_id: Text, quantity: u64, start: Timestamp, end: Timestamp) -> Terms {
+        Terms {
+            activation_id,
+            state: LineItemState::Deployed,
+            quantity,
+            start,
+            end,
+            elastic: true,
+            series: Text::empty(),
+            overdraft: Overdraft::None,
+            reset_frequency: None,
+        }
+    }
+}
+
 /// A line item of the catalogue: its identity and its terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineItem {
@@ -155,18 +173,9 @@ mod tests {
     use super::*;
 
     fn line_item(quantity: u64, overdraft: Overdraft) -> LineItem {
-        let terms = Terms {
-            activation_id: Text::new("ACT01").unwrap(),
-            state: LineItemState::Deployed,
-            quantity,
-            start: Timestamp::from_ms(1_000),
-            end: Timestamp::from_ms(2_000),
-            elastic: true,
-            series: Text::empty(),
-            overdraft,
-            reset_frequency: None,
-        };
-        LineItem { number: LineItemNumber::default(), terms }
+        let (start, end) = (Timestamp::from_ms(1_000), Timestamp::from_ms(2_000));
+        let terms = Terms::new(Text::new("ACT01").unwrap(), quantity, start, end);
+        LineItem { number: LineItemNumber::default(), terms: Terms { overdraft, ..terms } }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one place in the program that rounds (spec 3.7).
 
-use super::tokens::{Count, Rate, Tokens};
 use super::time::Period;
+use super::tokens::{Count, Rate, Tokens};
 
 /// What is given back of `charged` when `left_ms` of `period` were not used.
 ///

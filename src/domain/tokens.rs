@@ -76,6 +76,9 @@ impl fmt::Display for Tokens {
 /// Why a number is no count or no rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
+    /// Not written as JSON writes a number.
+    #[error("must be a number such as 2.5")]
+    NotANumber,
     /// Not greater than 0, where it has to be; or below 0.
     #[error("must be greater than 0")]
     NotPositive,
@@ -118,6 +121,14 @@ impl Count {
     }
 }
 
+impl std::str::FromStr for Count {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Count, AmountError> {
+        Count::parse(&Decimal::parse(text).ok_or(AmountError::NotANumber)?)
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_decimal(formatter, u128::from(self.0), u128::from(UNITS_PER_COUNT), 9)
@@ -156,6 +167,14 @@ impl Rate {
             .and_then(|units| u64::try_from(units).ok())
             .and_then(Rate::from_units)
             .ok_or(AmountError::TooLarge)
+    }
+}
+
+impl std::str::FromStr for Rate {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Rate, AmountError> {
+        Rate::parse(&Decimal::parse(text).ok_or(AmountError::NotANumber)?)
     }
 }
 
@@ -288,7 +307,6 @@ mod tests {
     #[test]
     fn counts_are_read_from_their_digits() {
         use AmountError::{NotPositive, TooLarge};
-        // promises.md A20-A31
         for (text, read) in [
             ("10", Ok("10")),
             ("2.5", Ok("2.5")),

@@ -1,0 +1,174 @@
+//! The command line: what can be said to the program, and which part of it answers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use farebox::verify::{VerifyError, verify};
+
+use crate::{demo, keys, runtime};
+
+/// An access broker: rate tables, line items and sessions, charged in tokens, exactly and durably.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the API over HTTP until SIGTERM or SIGINT.
+    ///
+    /// A new directory gets everything it needs, an administration and a client key pair among it
+    /// (DIR/keys). One line on stdout says when the server is ready; logs go to stderr.
+    Serve(Serve),
+    /// Prints a signed token for the API, and nothing else.
+    Token(Token),
+    /// Shows the main job: the tutorial's 44 tokens over HTTP, a session, kill -9, and that the
+    /// charge survives.
+    Demo(Demo),
+    /// Checks a data directory that no broker is using: checksums, chain, sums, snapshots.
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, env = "FAREBOX_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// The data directory; made if it does not exist.
+    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The `iss` that every token must have; without it any is accepted.
+    #[arg(long, env = "FAREBOX_ISSUER", value_name = "S")]
+    pub(crate) issuer: Option<String>,
+}
+
+/// Whose token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenRole {
+    /// May do everything.
+    Administration,
+    /// May use the instances it names.
+    Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Token {
+    /// The data directory whose key signs.
+    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Whose token.
+    #[arg(long)]
+    pub(crate) role: TokenRole,
+    /// An instance that a client's token is for; may be repeated.
+    #[arg(long = "instance", value_name = "ID", required_if_eq("role", "client"))]
+    pub(crate) instances: Vec<String>,
+    /// How long the token holds: a number and s, m, h or d.
+    #[arg(long, default_value = "1h", value_parser = duration, value_name = "TIME")]
+    pub(crate) expires: Duration,
+    /// The token's `iss`.
+    #[arg(long, env = "FAREBOX_ISSUER", default_value = "farebox", value_name = "S")]
+    pub(crate) issuer: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Leaves the server running afterwards and says how to call it.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// The data directory.
+    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// What a command ends with.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Exit status 0.
+    Fine,
+    /// Exit status 1: it ran, and found something wrong.
+    Wrong(String),
+}
+
+/// Parses the arguments, runs the command and says with what status to exit.
+pub(crate) fn run() -> ExitCode {
+    let ending = match Arguments::parse().command {
+        Command::Serve(serve) => runtime::serve(serve),
+        Command::Token(token) => keys::print_token(&token).map(|()| Ending::Fine),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Verify(Verify { data }) => match verify(&data) {
+            Ok(report) => {
+                println!("{report}");
+                Ok(Ending::Fine)
+            }
+            Err(VerifyError::Wrong(wrong)) => Ok(Ending::Wrong(wrong)),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    match ending {
+        Ok(Ending::Fine) => ExitCode::SUCCESS,
+        Ok(Ending::Wrong(wrong)) => {
+            eprintln!("farebox: {wrong}");
+            ExitCode::from(1)
+        }
+        Err(could_not) => {
+            eprintln!("farebox: {could_not}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Reads `90s`, `15m`, `1h`, `30d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit = text.chars().last().unwrap_or(' ');
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err("end it with s, m, h or d, such as `90s` or `1h`".to_owned()),
+    };
+    let number = text.strip_suffix(unit).unwrap_or("").parse::<u64>();
+    let number = number.map_err(|_| "begin it with a whole number, such as `90s`".to_owned())?;
+    match number.checked_mul(seconds) {
+        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        Some(0) | None => Err("must be more than nothing and less than for ever".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_number_and_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("30d"), Ok(Duration::from_secs(2_592_000)));
+        for text in ["", "h", "1", "-1h", "1.5h", "0s", "1y", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_token_names_an_instance() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert!(parse("farebox token --data d --role client").is_err());
+        assert!(parse("farebox token --data d --role client --instance i").is_ok());
+        assert!(parse("farebox token --data d --role administration").is_ok());
+    }
+}

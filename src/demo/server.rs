@@ -1,0 +1,229 @@
+//! The demo's server: a child process of the same program, and the calls on it, shown.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// A server that only the demo knows of.
+pub(super) struct Server {
+    data: PathBuf,
+    child: Child,
+    address: String,
+    admin_token: String,
+    client_token: String,
+    instance: String,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Value,
+}
+
+impl Server {
+    /// Starts it on a new temporary directory.
+    pub(super) async fn start() -> Result<Server, String> {
+        let name = format!("farebox-demo-{}", std::process::id());
+        let data = std::env::temp_dir().join(name);
+        let (child, address) = spawn(&data).await?;
+        println!("farebox serves {} on {address}", data.display());
+        let mut server = Server {
+            data,
+            child,
+            address,
+            admin_token: String::new(),
+            client_token: String::new(),
+            instance: String::new(),
+        };
+        server.admin_token = server.token(&["--role", "administration"])?;
+        Ok(server)
+    }
+
+    /// Takes a client's token for this instance.
+    pub(super) fn use_instance(&mut self, id: &str) -> Result<(), String> {
+        id.clone_into(&mut self.instance);
+        self.client_token = self.token(&["--role", "client", "--instance", id])?;
+        Ok(())
+    }
+
+    fn token(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = std::process::Command::new(program()?);
+        command.arg("token").arg("--data").arg(&self.data).args(arguments);
+        let output = command.output().map_err(|error| format!("farebox token: {error}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// A call of administration, shown.
+    pub(super) async fn admin(
+        &self,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, String> {
+        show_request(method, path, Some(body));
+        let answer = self.call(&self.admin_token, method, path, Some(body)).await?;
+        show_answer(&answer);
+        Ok(answer)
+    }
+
+    /// A call of client software, shown.
+    pub(super) async fn client(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
+        show_request(method, path, body);
+        let answer = self.call(&self.client_token, method, path, body).await?;
+        show_answer(&answer);
+        Ok(answer)
+    }
+
+    /// What has been used of the line item.
+    pub(super) async fn used(&self, id: &str) -> Result<Value, String> {
+        let path = format!("/provisioning/api/v1.0/instances/{id}/line-items/ACT01-Elastic");
+        let answer = self.call(&self.client_token, "GET", &path, None).await?;
+        Ok(answer.body.pointer("/used").cloned().unwrap_or(Value::Null))
+    }
+
+    async fn call(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
+        let failed = |error: String| format!("{method} {path}: {error}");
+        let stream = TcpStream::connect(&self.address).await;
+        let stream = stream.map_err(|error| failed(error.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        tokio::spawn(connection);
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.address)
+            .header("authorization", format!("Bearer {token}"))
+            .header("x-instance-id", &self.instance);
+        if self.instance.is_empty() {
+            request = request_without_instance(method, path, &self.address, token);
+        }
+        let request = request
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(bytes)))
+            .map_err(|error| failed(error.to_string()))?;
+        let response: Response<_> =
+            sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+        let status = response.status().as_u16();
+        let collected = response.into_body().collect().await;
+        let bytes = collected.map_err(|error| failed(error.to_string()))?.to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status >= 400 {
+            return Err(failed(format!("{status} {body}")));
+        }
+        Ok(Answer { status, body })
+    }
+
+    /// kill -9.
+    pub(super) async fn kill(&mut self) -> Result<ExitStatus, String> {
+        self.child.start_kill().map_err(|error| format!("kill: {error}"))?;
+        self.child.wait().await.map_err(|error| format!("kill: {error}"))
+    }
+
+    /// Starts again on the same directory.
+    pub(super) async fn restart(&mut self) -> Result<(), String> {
+        (self.child, self.address) = spawn(&self.data).await?;
+        println!("   farebox serves the same directory again on {}", self.address);
+        Ok(())
+    }
+
+    /// Ends the server and removes its directory.
+    pub(super) async fn end(&mut self) {
+        let _ = self.kill().await; // It may have ended by itself.
+        if let Err(error) = std::fs::remove_dir_all(&self.data) {
+            eprintln!("farebox: `{}` could not be removed: {error}", self.data.display());
+        }
+    }
+
+    /// How to go on by hand.
+    pub(super) fn say_how_to_call(&self) {
+        let Server { address, data, instance, client_token, .. } = self;
+        println!("\nThe server stays up until Ctrl-C. Its data: {}", data.display());
+        println!("Used by ACME:\n");
+        println!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
+        println!("    http://{address}/provisioning/api/v1.0/instances/{instance}/line-items\n");
+        println!("10 x PhotoPrint more, 30 tokens:\n");
+        println!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
+        println!("    -H 'Content-Type: application/json' \\");
+        println!(
+            "    -d '{{\"requester\":{{\"type\":\"user\",\"value\":\"LisaBarry\"}},\
+             \"requestedItems\":[{{\"item\":\"PhotoPrint\",\"version\":\"1.0\",\"count\":10}}]}}' \\"
+        );
+        println!("    http://{address}/elastic/api/v1.0/instances/{instance}/access-request\n");
+        println!("A token for everything, for one hour:\n");
+        println!("  farebox token --data {} --role administration", data.display());
+    }
+}
+
+fn request_without_instance(
+    method: &str,
+    path: &str,
+    host: &str,
+    token: &str,
+) -> hyper::http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host)
+        .header("authorization", format!("Bearer {token}"))
+}
+
+fn program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("where this program is: {error}"))
+}
+
+/// Starts a server and waits for the line that says where it listens.
+async fn spawn(data: &std::path::Path) -> Result<(Child, String), String> {
+    let mut child = Command::new(program()?)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("the server cannot start: {error}"))?;
+    let stdout = child.stdout.take().ok_or("the server has no stdout")?;
+    let mut line = String::new();
+    let read = BufReader::new(stdout).read_line(&mut line).await;
+    read.map_err(|error| format!("the server says nothing: {error}"))?;
+    let address = line.trim().strip_prefix("farebox listening on http://");
+    let address = address.ok_or_else(|| format!("the server did not start: `{}`", line.trim()))?;
+    Ok((child, address.to_owned()))
+}
+
+fn show_request(method: &str, path: &str, body: Option<&Value>) {
+    println!("   > {method} {path}");
+    if let Some(body) = body {
+        println!("   > {body}");
+    }
+}
+
+fn show_answer(answer: &Answer) {
+    match &answer.body {
+        Value::Null => println!("   < {}", answer.status),
+        body => println!("   < {} {body}", answer.status),
+    }
+}

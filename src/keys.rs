@@ -1,0 +1,83 @@
+//! The key pairs of a data directory: made with it, registered with its broker, kept in DIR/keys.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use farebox::auth::{Role, TokenRequest, generate_key_pair, sign};
+use farebox::broker::Broker;
+use farebox::domain::ids::Text;
+use farebox::domain::keys::{KeyClass, RegisteredKey};
+use farebox::env::{Clock, SystemClock};
+
+use crate::cli::{Token, TokenRole};
+
+const ADMINISTRATION: (&str, KeyClass) = ("administration-1", KeyClass::Administration);
+const CLIENT: (&str, KeyClass) = ("client-1", KeyClass::Client);
+
+/// Makes and registers the first keys of a new directory. A start that was interrupted between the
+/// two goes on with the files it finds.
+pub(crate) async fn ensure(broker: &Broker, data: &Path) -> Result<(), String> {
+    let registered = broker.keys();
+    for (id, class) in [ADMINISTRATION, CLIENT] {
+        if registered.iter().any(|key| key.class == class) {
+            continue;
+        }
+        let pem = public_half(data, id).map_err(|error| format!("the key pair {id}: {error}"))?;
+        let id = Text::new(id).map_err(|error| error.to_string())?;
+        let key = RegisteredKey { id, class, pem, created: broker.now() };
+        broker.register_key(key).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The public half of a pair on disk, made if it is not there.
+fn public_half(data: &Path, id: &str) -> Result<String, String> {
+    let directory = data.join("keys");
+    let (private, public) = (pem_path(data, id), directory.join(format!("{id}.public.pem")));
+    if private.exists() && public.exists() {
+        return fs::read_to_string(&public).map_err(|error| error.to_string());
+    }
+    let pair = generate_key_pair().map_err(|error| error.to_string())?;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    let written = made
+        .and_then(|()| write_private(&private, &pair.private_pem))
+        .and_then(|()| write_private(&public, &pair.public_pem))
+        .and_then(|()| File::open(&directory)?.sync_all());
+    written.map_err(|error| error.to_string())?;
+    Ok(pair.public_pem)
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn pem_path(data: &Path, id: &str) -> PathBuf {
+    data.join("keys").join(format!("{id}.pem"))
+}
+
+/// Prints the token that was asked for.
+pub(crate) fn print_token(token: &Token) -> Result<(), String> {
+    let ((id, _), role) = match token.role {
+        TokenRole::Administration => (ADMINISTRATION, Role::Administration),
+        TokenRole::Client => (CLIENT, Role::Client),
+    };
+    let path = pem_path(&token.data, id);
+    let private_pem = fs::read_to_string(&path).map_err(|error| {
+        format!("`{}`: {error}; `farebox serve --data` makes the keys", path.display())
+    })?;
+    let request = TokenRequest {
+        role,
+        instances: token.instances.clone(),
+        expires_in: token.expires,
+        issuer: token.issuer.clone(),
+        now: SystemClock::new().system(),
+        key_id: id.to_owned(),
+    };
+    println!("{}", sign(&private_pem, &request).map_err(|error| error.to_string())?);
+    Ok(())
+}

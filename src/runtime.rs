@@ -1,0 +1,114 @@
+//! The running server: logs, metrics, signals, the drain and its deadline.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox::auth::Verifier;
+use farebox::broker::{Broker, Opened, Options};
+use farebox::env::SystemClock;
+use farebox::http;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Ending, Serve};
+use crate::keys;
+
+/// How long a stop waits for requests in flight.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Buckets of every histogram of seconds: an answer takes a tenth of a millisecond upwards.
+#[expect(clippy::disallowed_types, reason = "metric")]
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Buckets of the batch sizes, in records.
+#[expect(clippy::disallowed_types, reason = "metric")]
+const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
+
+/// Serves until a signal or a failure.
+pub(crate) fn serve(arguments: Serve) -> Result<Ending, String> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let metrics = install_metrics()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
+    runtime.block_on(run(arguments, metrics))
+}
+
+fn install_metrics() -> Result<PrometheusHandle, String> {
+    use metrics_exporter_prometheus::Matcher;
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), RECORDS)
+        });
+    let handle = builder.and_then(PrometheusBuilder::install_recorder);
+    farebox::metrics::describe();
+    handle.map_err(|error| format!("metrics cannot be recorded: {error}"))
+}
+
+async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
+    let Serve { listen, data, issuer } = arguments;
+    let opened = Broker::open(Options::directory(&data)).await;
+    let Opened { broker, last, replayed, cut } = opened.map_err(|error| error.to_string())?;
+    if let Some(tail) = cut {
+        tracing::warn!(
+            file = tail.file,
+            offset = tail.offset,
+            bytes = tail.bytes,
+            "cut an unfinished write off the journal: it was never acknowledged"
+        );
+    }
+    tracing::info!(%last, replayed, "the journal is read back");
+    keys::ensure(&broker, &data).await?;
+    let verifier = Arc::new(Verifier::new(issuer, Arc::new(SystemClock::new())));
+    let registered: Vec<_> = broker.keys().iter().map(|key| key.as_ref().clone()).collect();
+    verifier.set_keys(&registered).map_err(|error| error.to_string())?;
+
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let render = Arc::new(move || metrics.render());
+    let server = Arc::new(http::Server::new(broker.clone(), verifier, render));
+    let mut failure = broker.failure();
+    let stop = stop_signal(failure.clone())?;
+    println!("farebox listening on http://{address}");
+    let _ = std::io::stdout().flush(); // Whoever reads it may have gone.
+    let left = http::serve(listener, server, stop, DRAIN_WITHIN).await;
+    if let Some(why) = failure.borrow_and_update().clone() {
+        return Err(format!("stopped after a failure: {why}; a restart replays the journal"));
+    }
+    let closed = tokio::time::timeout(DRAIN_WITHIN, broker.close()).await;
+    match closed {
+        Ok(Ok(())) if left == 0 => {
+            tracing::info!("stopped");
+            Ok(Ending::Fine)
+        }
+        Ok(Ok(())) => Ok(Ending::Wrong(format!("{left} connections did not end within the drain"))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Ok(Ending::Wrong("requests did not end within the drain".to_owned())),
+    }
+}
+
+/// Ends with SIGTERM, SIGINT or the failure of the broker.
+fn stop_signal(
+    mut failure: watch::Receiver<Option<String>>,
+) -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be heard: {error}"));
+    let (mut terminate, mut interrupt) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            biased;
+            failed = failure.wait_for(Option::is_some) => {
+                if let Ok(why) = failed {
+                    tracing::error!(why = why.as_deref(), "the broker has failed: stopping");
+                }
+            }
+            _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        }
+    })
+}

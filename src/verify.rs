@@ -1,0 +1,272 @@
+//! `verify`: walks a stopped broker's journal and checks that it says what it should. It recomputes
+//! balances from charges and refunds alone and compares them with what the records claim, and the
+//! snapshots with both.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::actors::recovery::State;
+use crate::broker::OpenError;
+use crate::domain::charge::Verdict;
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{LineItemNumber, Sequence};
+use crate::domain::line_item::Balance;
+use crate::domain::tokens::Tokens;
+use crate::journal::{
+    self, Directory, Mark, SledSnapshots, Snapshots, TornTail, WalkReport, format,
+};
+
+/// What was read and found right.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What the walk of the journal saw.
+    pub walk: WalkReport,
+    /// Line items whose balances were recomputed.
+    pub line_items: usize,
+    /// Sessions, live or ended.
+    pub sessions: usize,
+    /// Charges less refunds, over all line items.
+    pub used: Tokens,
+    /// The snapshots' watermark, if there are snapshots.
+    pub watermark: Option<Sequence>,
+    /// Why the snapshots are of no use, if they are not: a start rebuilds them.
+    pub snapshots_unusable: Option<String>,
+}
+
+/// Why a directory could not be verified, or what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// It could not be looked at: exit status 2.
+    #[error(transparent)]
+    Unusable(OpenError),
+    /// It is not in order: exit status 1.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { walk, line_items, sessions, used, watermark, .. } = self;
+        let last = walk.last.map_or(Sequence::ZERO, |mark| mark.sequence);
+        let WalkReport { segments, batches, records, .. } = walk;
+        writeln!(
+            formatter,
+            "journal    {records} records in {batches} batches in {segments} segments, chain intact, \
+             last record {last}"
+        )?;
+        if let Some(tail) = &walk.torn_tail {
+            let TornTail { file, offset, bytes } = tail;
+            writeln!(
+                formatter,
+                "           an unfinished write of {bytes} bytes at {file}:{offset}, never \
+                 acknowledged: the next start cuts it"
+            )?;
+        }
+        writeln!(formatter, "line items {line_items}, charges - refunds = used on each of them")?;
+        writeln!(formatter, "used       {used} tokens in all")?;
+        writeln!(formatter, "sessions   {sessions}")?;
+        match (watermark, &self.snapshots_unusable) {
+            (_, Some(why)) => {
+                write!(formatter, "snapshots  unusable, a start rebuilds them: {why}")
+            }
+            (Some(watermark), None) => {
+                write!(formatter, "snapshots  agree with the journal, watermark {watermark}")
+            }
+            (None, None) => write!(formatter, "snapshots  none yet"),
+        }
+    }
+}
+
+/// Checks a data directory, which no broker may be using.
+///
+/// # Errors
+/// See [`VerifyError`]; what is wrong names its place.
+pub fn verify(path: &Path) -> Result<Report, VerifyError> {
+    let _lock: File = crate::broker::lock_existing(path).map_err(VerifyError::Unusable)?;
+    let unusable =
+        |source| VerifyError::Unusable(OpenError::Directory { path: path.to_owned(), source });
+    let disk = Directory::read_only(path.join("journal")).map_err(unusable)?;
+    let mut snapshot = State::default();
+    let (watermark, snapshots_unusable) = match load_snapshots(path, &mut snapshot) {
+        Ok(watermark) => (watermark, None),
+        Err(why) => (None, Some(why)),
+    };
+    let mut check = Check { snapshot, ..Check::default() };
+    let mut wrong = None;
+    let walked = journal::walk(&disk, Sequence::new(1), &mut |sequence, payload| {
+        wrong = check.record(sequence, payload).err();
+        if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let walk = walked.map_err(|error| match error.code() {
+        "journal-io" => VerifyError::Unusable(OpenError::Journal(error)),
+        _ => VerifyError::Wrong(error.to_string()),
+    })?;
+    if let Some(wrong) = wrong {
+        return Err(VerifyError::Wrong(wrong));
+    }
+    if snapshots_unusable.is_none() {
+        check.snapshots(watermark, &walk).map_err(VerifyError::Wrong)?;
+    }
+    Ok(Report {
+        line_items: check.recomputed.len(),
+        sessions: check.state.sessions.len(),
+        used: check.recomputed.values().fold(Tokens::ZERO, |sum, balance| {
+            sum.checked_add(balance.used).unwrap_or(Tokens::MAX)
+        }),
+        watermark: watermark.map(|mark| mark.sequence),
+        snapshots_unusable,
+        walk,
+    })
+}
+
+fn load_snapshots(path: &Path, state: &mut State) -> Result<Option<Mark>, String> {
+    let path = path.join("snapshots");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let snapshots = SledSnapshots::open(&path).map_err(|error| error.to_string())?;
+    let mut unreadable = Ok(());
+    let watermark = snapshots.load(&mut |_, value| {
+        if unreadable.is_ok() {
+            unreadable = state.load(value);
+        }
+    });
+    unreadable?;
+    watermark.map_err(|error| error.to_string())
+}
+
+/// What the walk gathers.
+#[derive(Default)]
+struct Check {
+    /// What the records claim.
+    state: State,
+    /// What their charges and refunds add up to.
+    recomputed: BTreeMap<LineItemNumber, Balance>,
+    /// What the snapshots say.
+    snapshot: State,
+}
+
+impl Check {
+    fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
+        let record = format::decode(payload)
+            .map_err(|error| format!("record {sequence} cannot be read: {error}"))?;
+        self.conservation(sequence, &record)?;
+        self.state.apply(sequence, &record);
+        for posting in record.event.postings() {
+            let kept = self.snapshot.balances.get(&posting.line_item);
+            if kept.is_some_and(|kept| kept.last == sequence && kept.state != posting.after) {
+                let name = &posting.activation_id;
+                return Err(format!("record {sequence}: the snapshot of `{name}` says otherwise"));
+            }
+        }
+        let session = record.event.session();
+        if let Some(session) = session.and_then(|number| self.state.sessions.get(&number)) {
+            let kept = self.snapshot.sessions.get(&session.state.number);
+            // When it was last heard of is not in the journal.
+            if let Some(kept) = kept.filter(|kept| kept.last == sequence)
+                && kept.state.state != session.state.state
+            {
+                let id = session.state.id;
+                return Err(format!(
+                    "record {sequence}: the snapshot of session `{id}` says otherwise"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every balance a record claims is the former one with its charges and refunds.
+    fn conservation(&mut self, sequence: Sequence, record: &Record) -> Result<(), String> {
+        let (verdicts, refunds, opens): (&[Verdict], &[_], u64) = match &record.event {
+            Event::Access(access) => (&access.verdicts, &[], 0),
+            Event::SessionAccess(access) => (&access.verdicts, &access.refunds, 1),
+            Event::SessionClosed(closed) => (&[], &closed.refunds, 0),
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::InstanceCreated { .. }
+            | Event::LineItemMapped { .. }
+            | Event::LineItemDeleted { .. }
+            | Event::SessionCreated { .. } => return Ok(()),
+        };
+        let mut touched: BTreeMap<LineItemNumber, Balance> = BTreeMap::new();
+        let wrong = |what: &str| format!("record {sequence}: {what}");
+        for refund in refunds {
+            let balance = self.touch(&mut touched, refund.line_item);
+            balance.used = balance
+                .used
+                .checked_sub(refund.tokens)
+                .ok_or_else(|| wrong("a refund passes what was charged"))?;
+            balance.open_lines = balance
+                .open_lines
+                .checked_sub(1)
+                .ok_or_else(|| wrong("a refund of a charge line that is not open"))?;
+        }
+        for verdict in verdicts {
+            let Verdict::Granted(takes) = verdict else { continue };
+            for take in takes {
+                let balance = self.touch(&mut touched, take.line_item);
+                balance.used = balance
+                    .used
+                    .checked_add(take.tokens)
+                    .ok_or_else(|| wrong("a charge passes every limit"))?;
+                balance.open_lines += opens;
+            }
+        }
+        let postings = record.event.postings();
+        for posting in postings {
+            let sum = touched.remove(&posting.line_item);
+            if sum != Some(posting.after) {
+                return Err(wrong(&format!(
+                    "`{}` is said to have {} used, its charges and refunds make {}",
+                    posting.activation_id,
+                    posting.after.used,
+                    sum.unwrap_or_default().used
+                )));
+            }
+            self.recomputed.insert(posting.line_item, posting.after);
+        }
+        match touched.keys().next() {
+            Some(number) => Err(wrong(&format!("line item {number} changes without a posting"))),
+            None => Ok(()),
+        }
+    }
+
+    fn touch<'a>(
+        &self,
+        touched: &'a mut BTreeMap<LineItemNumber, Balance>,
+        number: LineItemNumber,
+    ) -> &'a mut Balance {
+        let former = self.recomputed.get(&number).copied().unwrap_or_default();
+        touched.entry(number).or_insert(former)
+    }
+
+    /// What the snapshots keep is of this journal, and nothing that they should have is missing.
+    fn snapshots(&self, watermark: Option<Mark>, walk: &WalkReport) -> Result<(), String> {
+        let Some(watermark) = watermark else { return Ok(()) };
+        let end = walk.last.map_or(Sequence::ZERO, |mark| mark.sequence);
+        if watermark.sequence > end {
+            let known = watermark.sequence;
+            return Err(format!("the snapshots know record {known}, the journal ends with {end}"));
+        }
+        for (number, balance) in &self.state.balances {
+            let kept = self.snapshot.balances.get(number);
+            let known = kept.map_or(number.created(), |kept| kept.last);
+            if balance.last <= watermark.sequence && balance.last != known {
+                return Err(format!("the snapshots miss record {} of a balance", balance.last));
+            }
+        }
+        for session in self.state.sessions.values() {
+            let kept = self.snapshot.sessions.get(&session.state.number);
+            let known = kept.map_or(Sequence::ZERO, |kept| kept.last);
+            if session.last <= watermark.sequence && session.last != known {
+                return Err(format!("the snapshots miss record {} of a session", session.last));
+            }
+        }
+        Ok(())
+    }
+}
