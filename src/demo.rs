@@ -50,12 +50,14 @@ impl Tour {
                 { "name": "CADPrint", "version": "2.0", "rate": 7 },
             ],
         });
-        let answer = self.server.admin("POST", "/provisioning/api/v1.0/rate-tables", &table).await?;
+        let answer =
+            self.server.admin("POST", "/provisioning/api/v1.0/rate-tables", &table).await?;
         self.check("status of the rate table", &json!(answer.status), &json!(201));
 
         say("2. A customer, ACME, gets an instance, and in it a line item of 1000 tokens.");
         let instance = json!({ "shortName": "ACME-def-inst", "accountId": "ACME" });
-        let answer = self.server.admin("POST", "/provisioning/api/v1.0/instances", &instance).await?;
+        let answer =
+            self.server.admin("POST", "/provisioning/api/v1.0/instances", &instance).await?;
         let id = text(&answer.body, "/id")?;
         let line_item = json!({
             "activationId": "ACT01-Elastic", "state": "DEPLOYED", "quantity": 1000,
@@ -66,7 +68,9 @@ impl Tour {
         self.server.admin("PUT", &line_items, &line_item).await?;
         self.server.use_instance(&id)?;
 
-        say("3. LisaBarry uses 10 x PhotoPrint and 2 x CADPrint, once: 10 x 3 + 2 x 7 = 44 tokens.");
+        say(
+            "3. LisaBarry uses 10 x PhotoPrint and 2 x CADPrint, once: 10 x 3 + 2 x 7 = 44 tokens.",
+        );
         let used_items = json!([
             { "item": "PhotoPrint", "version": "1.0", "count": 10 },
             { "item": "CADPrint", "version": "2.0", "count": 2 },
@@ -78,7 +82,9 @@ impl Tour {
         self.check_charge(&answer.body);
         self.used(&id, "after the one-off request", &json!(44)).await?;
 
-        say("4. The same items in a session: paid for an hour in advance, refunded to the millisecond.");
+        say(
+            "4. The same items in a session: paid for an hour in advance, refunded to the millisecond.",
+        );
         let body = json!({ "instanceId": id });
         let answer = self.server.client("POST", "/api/v1.0/sessions", Some(&body)).await?;
         let session = format!("/api/v1.0/sessions/{}", text(&answer.body, "/sessionId")?);

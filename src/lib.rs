@@ -52,6 +52,7 @@ pub mod config;
 pub mod domain;
 pub mod env;
 pub mod error;
+pub mod http;
 pub mod journal;
 pub mod metrics;
 pub mod verify;

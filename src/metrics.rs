@@ -28,9 +28,19 @@ pub const JOURNAL_REPLAYED_RECORDS_TOTAL: &str = "farebox_journal_replayed_recor
 /// Time from opening the journal until it takes records (histogram, seconds): one value a start.
 pub const JOURNAL_REPLAY_SECONDS: &str = "farebox_journal_replay_seconds";
 
+/// Answered HTTP requests. Labels: `route`, the name of an operation, and `outcome`, the class of
+/// its status. A charge that is denied within a 200 is `ok` here: the call worked.
+pub const HTTP_REQUESTS_TOTAL: &str = "farebox_http_requests_total";
+
+/// From the end of a request's head to its answer, before it is written (histogram, seconds).
+/// Label: `route`. Includes the wait for a slow client's body and for the journal.
+pub const HTTP_REQUEST_SECONDS: &str = "farebox_http_request_seconds";
+
 /// Tells the recorder every metric's unit and meaning. To be called once, after installing it.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_histogram};
+    describe_counter!(HTTP_REQUESTS_TOTAL, Unit::Count, "answered HTTP requests");
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "time from head to answer");
     describe_counter!(ACTOR_PANICS_TOTAL, Unit::Count, "actors that died of a panic");
     describe_counter!(
         AUTH_ROLE_FORGERIES_TOTAL,

@@ -17,8 +17,8 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Ending, Serve};
 use crate::keys;
 
-/// How long a stop waits for requests in flight.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a stop waits for the broker once no connection is left.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// Buckets of every histogram of seconds: an answer takes a tenth of a millisecond upwards.
 #[expect(clippy::disallowed_types, reason = "metric")]
 const SECONDS: &[f64] =
@@ -71,16 +71,17 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
     let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let render = Arc::new(move || metrics.render());
-    let server = Arc::new(http::Server::new(broker.clone(), verifier, render));
+    let server =
+        Arc::new(http::Server::new(broker.clone(), verifier, render, http::Limits::default()));
     let mut failure = broker.failure();
     let stop = stop_signal(failure.clone())?;
     println!("farebox listening on http://{address}");
     let _ = std::io::stdout().flush(); // Whoever reads it may have gone.
-    let left = http::serve(listener, server, stop, DRAIN_WITHIN).await;
+    let left = http::serve(listener, server, stop).await;
     if let Some(why) = failure.borrow_and_update().clone() {
         return Err(format!("stopped after a failure: {why}; a restart replays the journal"));
     }
-    let closed = tokio::time::timeout(DRAIN_WITHIN, broker.close()).await;
+    let closed = tokio::time::timeout(CLOSE_WITHIN, broker.close()).await;
     match closed {
         Ok(Ok(())) if left == 0 => {
             tracing::info!("stopped");

@@ -1,0 +1,92 @@
+//! From a result or a problem to the HTTP response.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+
+use super::problem::{Header, Problem};
+use super::wire::Dialect;
+use crate::broker::Receipt;
+use crate::domain::ids::{CorrelationId, Sequence};
+
+/// The journal's place that an answer rests on (spec 2.10).
+static SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-sequence");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// What a handler answers.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    content_type: HeaderValue,
+    sequence: Option<Sequence>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// JSON that rests on the journal.
+    pub(super) fn json<T>(status: StatusCode, receipt: &Receipt<T>, body: Vec<u8>) -> Answer {
+        Answer { status, content_type: JSON, sequence: Some(receipt.sequence), body }
+    }
+
+    /// Done, and nothing to say.
+    pub(super) fn empty<T>(status: StatusCode, receipt: &Receipt<T>) -> Answer {
+        Answer::json(status, receipt, Vec::new())
+    }
+
+    /// Something that rests on nothing.
+    pub(super) fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+        let content_type = HeaderValue::from_static(content_type);
+        Answer { status, content_type, sequence: None, body }
+    }
+
+    /// The response.
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let is_empty = self.body.is_empty();
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if !is_empty {
+            headers.insert(CONTENT_TYPE, self.content_type);
+        }
+        if let Some(sequence) = self.sequence {
+            headers.insert(&SEQUENCE_HEADER, HeaderValue::from(sequence.get()));
+        }
+        response
+    }
+}
+
+/// The response to a call that has no result.
+pub(super) fn of_problem(
+    problem: &Problem,
+    dialect: &Dialect,
+    path: &str,
+    correlation: CorrelationId,
+) -> Response<Full<Bytes>> {
+    let body = problem.write(dialect, path, correlation);
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = problem.status(dialect);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+    if problem.closes() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    match problem.header() {
+        None => {}
+        Some(Header::Allow(methods)) => {
+            if let Ok(value) = HeaderValue::from_str(methods) {
+                headers.insert(ALLOW, value);
+            }
+        }
+        Some(Header::RetryAfter(seconds)) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        Some(Header::Authenticate(challenge)) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+    }
+    response
+}

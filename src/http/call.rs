@@ -1,0 +1,168 @@
+//! One call from its head to its answer, in the order of checks of spec 9.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Version as HttpVersion};
+use tokio::time::Instant;
+
+use super::answer::{self, Answer};
+use super::path::{self, Query};
+use super::problem::Problem;
+use super::routes::{Caller, Found, Operation};
+use super::scope::{self, Claims};
+use super::wire::{Dialect, Version};
+use super::{Server, access, body, instances, line_items, ops, rate_tables, sessions};
+use crate::auth::Role;
+use crate::broker::Broker;
+use crate::domain::refusal::Refusal;
+
+/// Header fields of one request. hyper counts them as well, but above 100, and with a limit of its
+/// own it would allocate for every request.
+const HEADERS_MAX: usize = 64;
+
+/// A call that may be made: who calls and where are settled.
+pub(super) struct Call<'a> {
+    server: &'a Server,
+    head: &'a Parts,
+    body: Incoming,
+    found: Found<'a, 'a>,
+    /// The parameters of its query.
+    pub(super) query: Query<'a>,
+    /// The instances that it names.
+    pub(super) claims: Claims<'a>,
+}
+
+impl Call<'_> {
+    /// What the call is for.
+    pub(super) fn broker(&self) -> &Broker {
+        &self.server.broker
+    }
+
+    /// What its version does differently.
+    pub(super) fn dialect(&self) -> &'static Dialect {
+        self.found.version.dialect()
+    }
+
+    /// An id in its path, decoded; empty, which names nothing, where the route has none.
+    pub(super) fn param(&self, name: &str) -> Cow<'_, str> {
+        self.found.param(name).map_or(Cow::Borrowed(""), path::segment)
+    }
+
+    /// Its body, which must be JSON.
+    pub(super) async fn body(&mut self) -> Result<Bytes, Problem> {
+        body::read(&self.head.headers, &mut self.body, self.server.limits.body).await
+    }
+}
+
+/// Answers a request, whatever it is, and counts it.
+pub(super) async fn answer(server: &Server, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let found = check_head(&head).and_then(|()| server.router.find(&head.method, head.uri.path()));
+    let (operation, version, result) = match found {
+        Ok(found) => {
+            let (operation, version) = (found.route.operation, found.version);
+            (Some(operation), version, run(server, &head, body, found).await)
+        }
+        Err(problem) => (None, Version::V1_1, Err(problem)),
+    };
+    let response = match result {
+        Ok(answer) => answer.into_response(),
+        Err(problem) => {
+            let correlation = server.broker.correlation();
+            if problem.is_fault() {
+                tracing::error!(%correlation, code = problem.code(), "answered with a fault");
+            }
+            answer::of_problem(&problem, version.dialect(), head.uri.path(), correlation)
+        }
+    };
+    server.meters.count(operation, response.status(), started.elapsed());
+    response
+}
+
+/// What hyper lets pass and we do not (promises B13, E5, E10, E17).
+fn check_head(head: &Parts) -> Result<(), Problem> {
+    let headers = &head.headers;
+    if headers.len() > HEADERS_MAX {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let detail = format!("a request has at most {HEADERS_MAX} header fields");
+        return Err(Problem::new(status, "too-many-headers", detail));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let detail = "the only transfer coding is `chunked`";
+        let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "unsupported-coding", detail);
+        return Err(problem.closing());
+    }
+    let mut expectations = headers.get_all(EXPECT).iter();
+    if expectations.any(|wanted| !wanted.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        let detail = "the only expectation is `100-continue`";
+        return Err(Problem::new(StatusCode::EXPECTATION_FAILED, "bad-expectation", detail));
+    }
+    let hosts = headers.get_all(HOST).iter().count();
+    let host_missing = hosts == 0 && head.version != HttpVersion::HTTP_10;
+    if head.uri.authority().is_some() || host_missing || hosts > 1 {
+        let detail = "send the path alone in the request line, and one `Host`";
+        return Err(Problem::bad_request("bad-host", detail));
+    }
+    Ok(())
+}
+
+async fn run(
+    server: &Server,
+    head: &Parts,
+    body: Incoming,
+    found: Found<'_, '_>,
+) -> Result<Answer, Problem> {
+    let caller = found.route.caller;
+    if caller == Caller::Anyone {
+        return Ok(match found.route.operation {
+            Operation::Readiness => ops::readiness(&server.broker),
+            Operation::Metrics => ops::metrics(&server.metrics_text),
+            _ => ops::liveness(),
+        });
+    }
+    let principal = scope::authenticate(&server.verifier, &head.headers)?;
+    let is_client = principal.role == Role::Client;
+    if is_client && caller == Caller::Administration {
+        return Err(Refusal::Forbidden.into());
+    }
+    let header = scope::instance_header(&head.headers)?;
+    if is_client && caller == Caller::ClientOfInstanceOrAdministration && header.is_none() {
+        let detail = format!("a client sends `{}` with this call", scope::INSTANCE_HEADER);
+        return Err(Problem::bad_request("missing-header", detail));
+    }
+    let query = Query::parse(head.uri.query().unwrap_or_default(), found.route.parameters)
+        .map_err(|detail| Problem::bad_request("bad-query", detail))?;
+    let in_path = found.param("instanceId").map(path::segment);
+    let in_query = query.get("instanceId").map(str::to_owned);
+    let claims = Claims::new(principal, in_path, header, in_query)?;
+    dispatch(Call { server, head, body, found, query, claims }).await
+}
+
+async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
+    match call.found.route.operation {
+        Operation::OneOffAccess => access::one_off(call).await,
+        Operation::SessionAccess => access::of_session(call).await,
+        Operation::PublishRateTable => rate_tables::publish(call).await,
+        Operation::ListRateTables => rate_tables::list(call).await,
+        Operation::DeleteRateTable => rate_tables::delete(call).await,
+        Operation::CreateInstance => instances::create(call).await,
+        Operation::ListInstances => instances::list(call).await,
+        Operation::MapLineItem => line_items::map(call).await,
+        Operation::ListLineItems => line_items::list(call).await,
+        Operation::ReadLineItem => line_items::read(call).await,
+        Operation::DeleteLineItem => line_items::delete(call).await,
+        Operation::CreateSession => sessions::create(call).await,
+        Operation::ListSessions => sessions::list(call).await,
+        Operation::ReadSession => sessions::read(call).await,
+        Operation::Heartbeat => sessions::heartbeat(call).await,
+        Operation::CloseSession => sessions::close(call).await,
+        Operation::Liveness | Operation::Readiness | Operation::Metrics => Ok(ops::liveness()),
+    }
+}

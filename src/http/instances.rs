@@ -1,0 +1,48 @@
+//! Instances (spec 2.2).
+
+use hyper::StatusCode;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::problem::Problem;
+use super::wire;
+use crate::domain::ids::{Sequence, Text};
+use crate::domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+
+/// `POST /instances`
+pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
+    let new = wire::instances::read(&call.body().await?)?;
+    let receipt = call.broker().create_instance(new.short_name, new.account_id).await?;
+    Ok(Answer::json(StatusCode::OK, &receipt, wire::instances::write(&receipt.value)))
+}
+
+/// `GET /instances?next=&size=` or `GET /instances?accountId=&default=true`
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
+    let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
+    let next = call.query.number("next").map_err(bad_query)?.unwrap_or(0);
+    let size = page_size(call.query.number("size").map_err(bad_query)?)?;
+    let account_id = match (call.query.get("accountId"), call.query.get("default")) {
+        (None, None) => {
+            let receipt = call.broker().instances(Sequence::new(next), size).await?;
+            let page = wire::instances::write_page(&receipt.value.entries, receipt.value.next);
+            return Ok(Answer::json(StatusCode::OK, &receipt, page));
+        }
+        (Some(account_id), Some("true")) => Text::new(account_id),
+        (Some(_) | None, _) => {
+            let detail = "`accountId` and `default=true` go together, to find a default instance";
+            return Err(bad_query(detail.to_owned()));
+        }
+    };
+    let account_id = account_id.map_err(|error| bad_query(format!("`accountId` {error}")))?;
+    let receipt = call.broker().default_instance(&account_id).await?;
+    let page = wire::instances::write_page(receipt.value.as_slice(), None);
+    Ok(Answer::json(StatusCode::OK, &receipt, page))
+}
+
+fn page_size(wanted: Option<u64>) -> Result<usize, Problem> {
+    match wanted {
+        None => Ok(PAGE_SIZE_DEFAULT),
+        Some(0) => Err(Problem::bad_request("bad-query", "`size` must be at least 1")),
+        Some(wanted) => Ok(usize::try_from(wanted).unwrap_or(PAGE_SIZE_MAX).min(PAGE_SIZE_MAX)),
+    }
+}

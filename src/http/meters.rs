@@ -1,0 +1,141 @@
+//! Counting answers. Handles are registered once, so that counting one costs no look-up.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::routes::Operation;
+use crate::metrics::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS_TOTAL};
+
+/// The label of calls that belong to no route.
+const NO_ROUTE: &str = "none";
+
+/// What became of a call, by its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    BadRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    Conflict,
+    Overloaded,
+    Failed,
+}
+
+impl Outcome {
+    const ALL: [Outcome; 8] = [
+        Outcome::Ok,
+        Outcome::BadRequest,
+        Outcome::Unauthorized,
+        Outcome::Forbidden,
+        Outcome::NotFound,
+        Outcome::Conflict,
+        Outcome::Overloaded,
+        Outcome::Failed,
+    ];
+
+    fn of(status: StatusCode) -> Outcome {
+        match status.as_u16() {
+            ..400 => Outcome::Ok,
+            401 => Outcome::Unauthorized,
+            403 => Outcome::Forbidden,
+            404 => Outcome::NotFound,
+            409 => Outcome::Conflict,
+            429 | 503 | 507 => Outcome::Overloaded,
+            400..500 => Outcome::BadRequest,
+            500.. => Outcome::Failed,
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::BadRequest => "bad-request",
+            Outcome::Unauthorized => "unauthorized",
+            Outcome::Forbidden => "forbidden",
+            Outcome::NotFound => "not-found",
+            Outcome::Conflict => "conflict",
+            Outcome::Overloaded => "overloaded",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// The counters of every route.
+pub(super) struct Meters {
+    rows: Vec<(Operation, Row)>,
+    no_route: Row,
+}
+
+struct Row {
+    outcomes: Vec<(Outcome, Counter)>,
+    seconds: Histogram,
+}
+
+impl Row {
+    fn register(route: &'static str) -> Row {
+        let counter = |outcome: Outcome| {
+            (outcome, counter!(HTTP_REQUESTS_TOTAL, "route" => route, "outcome" => outcome.label()))
+        };
+        let outcomes = Outcome::ALL.into_iter().map(counter).collect();
+        Row { outcomes, seconds: histogram!(HTTP_REQUEST_SECONDS, "route" => route) }
+    }
+}
+
+impl Meters {
+    /// Registers with the recorder that is installed by now.
+    pub(super) fn register() -> Meters {
+        let mut rows: Vec<(Operation, Row)> = Vec::new();
+        for operation in Operation::all() {
+            if rows.iter().all(|(other, _)| *other != operation) {
+                rows.push((operation, Row::register(operation.name())));
+            }
+        }
+        Meters { rows, no_route: Row::register(NO_ROUTE) }
+    }
+
+    /// Counts an answer.
+    pub(super) fn count(&self, operation: Option<Operation>, status: StatusCode, took: Duration) {
+        let row = self.rows.iter().find(|(other, _)| Some(*other) == operation);
+        let row = row.map_or(&self.no_route, |(_, row)| row);
+        let outcome = Outcome::of(status);
+        if let Some((_, counter)) = row.outcomes.iter().find(|(other, _)| *other == outcome) {
+            counter.increment(1);
+        }
+        row.seconds.record(took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_an_outcome() {
+        for (status, label) in [
+            (200, "ok"),
+            (204, "ok"),
+            (400, "bad-request"),
+            (401, "unauthorized"),
+            (403, "forbidden"),
+            (404, "not-found"),
+            (405, "bad-request"),
+            (409, "conflict"),
+            (413, "bad-request"),
+            (429, "overloaded"),
+            (431, "bad-request"),
+            (500, "failed"),
+            (501, "failed"),
+            (503, "overloaded"),
+            (507, "overloaded"),
+        ] {
+            assert_eq!(
+                Outcome::of(StatusCode::from_u16(status).unwrap()).label(),
+                label,
+                "{status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Paths and query strings, checked byte by byte: what is no path at all is refused, nothing is
+//! normalised, and an escape is decoded exactly once.
+
+use std::borrow::Cow;
+
+use super::wire::Version;
+
+/// Why a path is none (400 `bad-path`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadPath(pub(super) &'static str);
+
+/// Checks a path as it was sent.
+pub(super) fn check(path: &str) -> Result<(), BadPath> {
+    let mut suspicious = !path.starts_with('/');
+    let mut before = b'/';
+    for byte in path.bytes() {
+        suspicious |= matches!(byte, b'%' | b'\\' | b';' | 0..=b' ' | 0x7f..);
+        suspicious |= byte == b'.' && before == b'/';
+        before = byte;
+    }
+    if suspicious { check_closely(path) } else { Ok(()) }
+}
+
+fn check_closely(path: &str) -> Result<(), BadPath> {
+    if !path.starts_with('/') {
+        return Err(BadPath("a path begins with `/`"));
+    }
+    if path.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err(BadPath("a path has only visible ASCII: escape the rest"));
+    }
+    for segment in path.split('/') {
+        let decoded = decode(segment).ok_or(BadPath("an escape is `%` and two hex digits"))?;
+        let Ok(decoded) = std::str::from_utf8(&decoded) else {
+            return Err(BadPath("escapes must give UTF-8"));
+        };
+        if matches!(decoded, "." | "..") {
+            return Err(BadPath("a dot segment names nothing: paths are not normalised"));
+        }
+        if decoded.contains(|c: char| c.is_control() || matches!(c, '/' | '\\' | ';')) {
+            return Err(BadPath("a segment has no `/`, `\\`, `;` and no control character"));
+        }
+        if decode(decoded).is_some_and(|again| again != decoded.as_bytes()) {
+            return Err(BadPath("an escape that is escaped again names nothing"));
+        }
+    }
+    Ok(())
+}
+
+/// The characters of a path segment; `check` has passed.
+pub(super) fn segment(sent: &str) -> Cow<'_, str> {
+    match decode(sent) {
+        Some(Cow::Owned(bytes)) => String::from_utf8(bytes).map_or(Cow::Borrowed(sent), Cow::Owned),
+        Some(Cow::Borrowed(_)) | None => Cow::Borrowed(sent),
+    }
+}
+
+/// Replaces each escape by its byte; `None` where one is incomplete.
+fn decode(sent: &str) -> Option<Cow<'_, [u8]>> {
+    if !sent.contains('%') {
+        return Some(Cow::Borrowed(sent.as_bytes()));
+    }
+    let mut bytes = sent.bytes();
+    let mut decoded = Vec::with_capacity(sent.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        decoded.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    Some(Cow::Owned(decoded))
+}
+
+/// Parts the version from the rest of the path (spec 2.0):
+/// `/{dynamicmonetization/}{provisioning/|elastic/|floating/}api/{v1.0|v1.1}` + rest.
+pub(super) fn fold(path: &str) -> Option<(Version, &str)> {
+    let path = path.strip_prefix("/dynamicmonetization").filter(begins_anew).unwrap_or(path);
+    let path = ["/provisioning", "/elastic", "/floating"]
+        .into_iter()
+        .find_map(|group| path.strip_prefix(group).filter(begins_anew))
+        .unwrap_or(path);
+    let versioned = path.strip_prefix("/api/")?;
+    let (version, _) = versioned.split_once('/')?;
+    let rest = versioned.strip_prefix(version)?;
+    Some((Version::parse(version)?, rest))
+}
+
+fn begins_anew(rest: &&str) -> bool {
+    rest.starts_with('/')
+}
+
+/// The parameters of a query string, each of them known and there once.
+#[derive(Debug, Default)]
+pub(super) struct Query<'a>(Vec<(&'static str, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    /// Reads the parameters; the `Err` says what is wrong with them (400 `bad-query`).
+    pub(super) fn parse(sent: &'a str, known: &[&'static str]) -> Result<Query<'a>, String> {
+        let mut query = Query::default();
+        for pair in sent.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(name), Some(value)) = (form_decoded(name), form_decoded(value)) else {
+                return Err("an escape is `%` and two hex digits that give UTF-8".to_owned());
+            };
+            let Some(known) = known.iter().find(|known| **known == name) else {
+                let shown: String = name.chars().take(80).collect();
+                let there_are = if known.is_empty() { "none" } else { &known.join("`, `") };
+                return Err(format!("`{shown}` is no parameter here: there are `{there_are}`"));
+            };
+            if query.get(known).is_some() {
+                return Err(format!("`{known}` is there twice: send it once"));
+            }
+            query.0.push((known, value));
+        }
+        Ok(query)
+    }
+
+    /// The value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// The value of a parameter that is a whole number. One too large for a number is the largest.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, String> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("`{name}` must be a whole number"));
+        }
+        Ok(Some(value.parse().unwrap_or(u64::MAX)))
+    }
+}
+
+fn form_decoded(sent: &str) -> Option<Cow<'_, str>> {
+    if !sent.contains(['%', '+']) {
+        return Some(Cow::Borrowed(sent));
+    }
+    let spaced = sent.replace('+', " ");
+    let bytes = decode(&spaced)?.into_owned();
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_path_is_refused_and_nothing_is_decoded_twice() {
+        for path in ["/", "/a", "//a//", "/a/", "/v1.0/a.b", "/...", "/a%20b", "/100%25", "/%C3%A9"]
+        {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+        for path in [
+            "",
+            "*",
+            "a",
+            "/../admin",
+            "/a/..",
+            "/./a",
+            "/a/.",
+            "/..%2fa",
+            "/%2e%2e/a",
+            "/%2E",
+            "/%252e",
+            "/%252e%252e",
+            "/a;x=y",
+            "/a%3bx",
+            "/a\\b",
+            "/a%5cb",
+            "/a%2fb",
+            "/%00",
+            "/%0d%0a",
+            "/a%7f",
+            "/%zz",
+            "/%",
+            "/%4",
+            "/%+4",
+            "/é",
+            "/a b",
+            "/%ff",
+            "/%C3",
+        ] {
+            assert!(check(path).is_err(), "{path}");
+        }
+        assert_eq!(segment("a%20b%C3%A9%25"), "a bé%");
+        assert_eq!(segment("plain"), "plain");
+    }
+
+    #[test]
+    fn both_prefixes_are_optional_and_independent() {
+        for service in ["", "/provisioning", "/elastic", "/floating"] {
+            for product in ["", "/dynamicmonetization"] {
+                let path = format!("{product}{service}/api/v1.1/sessions/x");
+                assert_eq!(fold(&path), Some((Version::V1_1, "/sessions/x")), "{path}");
+            }
+        }
+        assert_eq!(fold("/api/v1.0/"), Some((Version::V1_0, "/")));
+        for path in [
+            "/",
+            "/api",
+            "/api/v1.0",
+            "/api/v1.2/x",
+            "/v1.0/x",
+            "/elastic/floating/api/v1.0/x",
+            "/elastic/dynamicmonetization/api/v1.0/x",
+            "/elasticapi/v1.0/x",
+            "//api/v1.0/x",
+            "/dynamicmonetizationapi/v1.0/x",
+            "/API/v1.0/x",
+        ] {
+            assert_eq!(fold(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_query_has_known_parameters_once_each() {
+        let known = ["next", "size"];
+        for (sent, size) in [
+            ("", None),
+            ("size=5", Some("5")),
+            ("next=1&size=", Some("")),
+            ("&size=a+b%2Bc", Some("a b+c")),
+        ] {
+            let query = Query::parse(sent, &known).unwrap();
+            assert_eq!(query.get("size"), size, "{sent}");
+        }
+        for sent in ["sise=5", "size=1&size=1", "size=1&next=2&size", "size=%zz", "%ff=1", "=1"] {
+            assert!(Query::parse(sent, &known).is_err(), "{sent}");
+        }
+        let number = |sent| Query::parse(sent, &known).unwrap().number("size");
+        assert_eq!(number("next=1"), Ok(None));
+        assert_eq!(number("size=0017"), Ok(Some(17)));
+        assert_eq!(number("size=99999999999999999999999"), Ok(Some(u64::MAX)));
+        for sent in ["size=-1", "size=", "size=1.0", "size=+1", "size=garbage", "size=%2B1"] {
+            assert!(number(sent).is_err(), "{sent}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Everything that is answered instead of a result: status, code, sentence and whether anything may
+//! have happened, as `application/problem+json` (spec 2.10).
+
+use hyper::StatusCode;
+
+use super::wire::{Bracket, Dialect, Fault, Json};
+use crate::domain::ids::CorrelationId;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::error::{BrokerError, Effect};
+
+/// Where the codes are explained.
+const TYPE_BASE: &str = "/docs/errors#";
+
+/// Why a call has no result.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    status: Status,
+    code: &'static str,
+    detail: String,
+    effect: Option<Effect>,
+    documented: Documented,
+    header: Option<Header>,
+    closes: bool,
+}
+
+/// A status, or one that the version of the API decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Fixed(StatusCode),
+    SessionEnded,
+}
+
+/// What the documents of the original API want to see in an error body (spec 2.10).
+#[derive(Clone, Debug)]
+enum Documented {
+    Nothing,
+    /// The faults of a line item, under the member that the version names.
+    LineItemFaults(Vec<String>),
+    /// The sentence once more, as `error`.
+    Error,
+}
+
+/// A header that goes with a problem.
+#[derive(Clone, Debug)]
+pub(super) enum Header {
+    /// The methods of the path.
+    Allow(String),
+    /// In how many seconds to come back.
+    RetryAfter(&'static str),
+    /// What authorization is wanted.
+    Authenticate(&'static str),
+}
+
+impl Problem {
+    /// A problem with nothing special about it.
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            status: Status::Fixed(status),
+            code,
+            detail: detail.into(),
+            effect: None,
+            documented: Documented::Nothing,
+            header: None,
+            closes: false,
+        }
+    }
+
+    /// 400 with this code.
+    pub(super) fn bad_request(code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// The same, with a header.
+    pub(super) fn with_header(self, header: Header) -> Problem {
+        Problem { header: Some(header), ..self }
+    }
+
+    /// The same, and the connection ends: where the next request begins is not certain.
+    pub(super) fn closing(self) -> Problem {
+        Problem { closes: true, ..self }
+    }
+
+    /// A line item that is refused, with all its faults.
+    pub(super) fn line_item_invalid(faults: Vec<String>) -> Problem {
+        let problem = Problem::bad_request("line-item-invalid", faults.join("; "));
+        Problem { documented: Documented::LineItemFaults(faults), ..problem }
+    }
+
+    /// The status in this version of the API.
+    pub(super) fn status(&self, dialect: &Dialect) -> StatusCode {
+        match self.status {
+            Status::Fixed(status) => status,
+            Status::SessionEnded => dialect.session_ended,
+        }
+    }
+
+    /// The header that goes with it.
+    pub(super) fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
+    /// Whether the connection ends with it.
+    pub(super) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// Whether a person should look into it.
+    pub(super) fn is_fault(&self) -> bool {
+        self.status == Status::Fixed(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The stable name.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Writes the body.
+    pub(super) fn write(
+        &self,
+        dialect: &Dialect,
+        path: &str,
+        correlation: CorrelationId,
+    ) -> Vec<u8> {
+        let status = self.status(dialect);
+        let mut json = Json::with_capacity(384 + 2 * self.detail.len() + path.len());
+        json.open(Bracket::Object);
+        json.id("type", format_args!("{TYPE_BASE}{}", self.code));
+        json.text("title", status.canonical_reason().unwrap_or("Error"));
+        json.plain("status", status.as_u16());
+        json.text("detail", &self.detail);
+        json.text("instance", path);
+        json.text("code", self.code);
+        json.id("correlationId", correlation);
+        let mut has_message = false;
+        match &self.documented {
+            Documented::Nothing => {}
+            Documented::Error => json.text("error", &self.detail),
+            Documented::LineItemFaults(faults) => {
+                json.open_member(dialect.line_item_faults, Bracket::Array);
+                faults.iter().for_each(|fault| json.text_entry(fault));
+                json.close(Bracket::Array);
+                has_message = dialect.line_item_faults == "message";
+            }
+        }
+        if !has_message {
+            json.text("message", &self.detail);
+        }
+        if let Some(effect) = self.effect {
+            json.text("effect", effect.as_str());
+        }
+        json.close(Bracket::Object);
+        json.into_bytes()
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        Problem::bad_request(fault.code, fault.detail)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let (code, detail) = (refusal.code(), refusal.to_string());
+        let status = match refusal.kind() {
+            RefusalKind::Invalid => Status::Fixed(StatusCode::BAD_REQUEST),
+            RefusalKind::Forbidden => Status::Fixed(StatusCode::FORBIDDEN),
+            RefusalKind::NotFound => Status::Fixed(StatusCode::NOT_FOUND),
+            RefusalKind::Conflict => Status::Fixed(StatusCode::CONFLICT),
+            RefusalKind::SessionEnded => Status::SessionEnded,
+        };
+        let documented = if let Refusal::LineItemInvalid(faults) = refusal {
+            Documented::LineItemFaults(faults)
+        } else if code == "rate-table-exists" || code == "rate-table-in-effect" {
+            Documented::Error
+        } else {
+            Documented::Nothing
+        };
+        Problem { status, documented, ..Problem::bad_request(code, detail) }
+    }
+}
+
+impl From<BrokerError> for Problem {
+    fn from(error: BrokerError) -> Problem {
+        let (code, effect, detail) = (error.code(), error.effect(), error.to_string());
+        let (status, header) = match error {
+            BrokerError::Refused(refusal) => return Problem::from(refusal),
+            BrokerError::Overloaded { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
+            }
+            BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),
+            BrokerError::Fault => (StatusCode::INTERNAL_SERVER_ERROR, None),
+            BrokerError::Stopping | BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, None)
+            }
+        };
+        Problem { effect: Some(effect), header, ..Problem::new(status, code, detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::wire::Version;
+    use super::*;
+    use crate::domain::ids::Text;
+    use crate::domain::session::Ended;
+
+    fn written(problem: &Problem, version: Version) -> String {
+        let correlation = CorrelationId::from_u128(1);
+        let body = problem.write(version.dialect(), "/api/v1.0/x", correlation);
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn errors_have_the_status_that_the_specification_gives_them() {
+        let waited = Duration::from_secs(5);
+        let cases = [
+            (Refusal::Forbidden.into(), 403, 403),
+            (Refusal::UnknownSession.into(), 404, 404),
+            (Refusal::RemovalPending.into(), 409, 409),
+            (Refusal::SessionEnded(Ended::Terminated).into(), 403, 409),
+            (Refusal::SessionEnded(Ended::Failed).into(), 403, 409),
+            (BrokerError::Overloaded { limit: 1 }, 503, 503),
+            (BrokerError::StorageFull, 507, 507),
+            (BrokerError::Stopping, 503, 503),
+            (BrokerError::Fault, 500, 500),
+            (BrokerError::NoAnswer { waited }, 503, 503),
+        ];
+        for (error, v1_0, v1_1) in cases {
+            let shown = format!("{error}");
+            let refused = matches!(error, BrokerError::Refused(_));
+            let problem = Problem::from(error);
+            let status = |version: Version| problem.status(version.dialect()).as_u16();
+            assert_eq!((status(Version::V1_0), status(Version::V1_1)), (v1_0, v1_1), "{shown}");
+            let body = written(&problem, Version::V1_0);
+            assert_eq!(body.contains("\"effect\":"), !refused, "{body}");
+        }
+    }
+
+    #[test]
+    fn bodies_have_the_documented_members() {
+        let faults = vec!["$.end: must not be before $.start".to_owned()];
+        let invalid = Problem::from(Refusal::LineItemInvalid(faults));
+        let list = r#":["$.end: must not be before $.start"]"#;
+        let (v1_0, v1_1) = (written(&invalid, Version::V1_0), written(&invalid, Version::V1_1));
+        assert!(v1_0.contains(&format!("\"errors\"{list}")), "{v1_0}");
+        assert!(v1_0.contains(r#""message":"$.end: must not be before $.start""#), "{v1_0}");
+        assert!(v1_1.contains(&format!("\"message\"{list}")), "{v1_1}");
+        assert_eq!(v1_1.matches("\"message\"").count(), 1, "{v1_1}");
+
+        let text = |text| Text::new(text).unwrap();
+        let (series, version) = (text("S"), text("1"));
+        let exists = Problem::from(Refusal::RateTableExists { series, version });
+        assert_eq!(
+            written(&exists, Version::V1_0),
+            concat!(
+                r#"{"type":"/docs/errors#rate-table-exists","title":"Conflict","status":409,"#,
+                r#""detail":"series `S` already has version `1`: publish the next one","#,
+                r#""instance":"/api/v1.0/x","code":"rate-table-exists","#,
+                r#""correlationId":"00000000-0000-0000-0000-000000000001","#,
+                r#""error":"series `S` already has version `1`: publish the next one","#,
+                r#""message":"series `S` already has version `1`: publish the next one"}"#,
+            )
+        );
+    }
+}

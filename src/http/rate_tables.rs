@@ -1,0 +1,36 @@
+//! Rate tables (spec 2.6).
+
+use hyper::StatusCode;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::problem::Problem;
+use super::wire;
+use crate::domain::ids::Text;
+
+/// `POST /rate-tables`
+pub(super) async fn publish(mut call: Call<'_>) -> Result<Answer, Problem> {
+    let table = wire::rate_tables::read(&call.body().await?)?;
+    let receipt = call.broker().publish_rate_table(table).await?;
+    Ok(Answer::json(StatusCode::CREATED, &receipt, wire::rate_tables::write_saved()))
+}
+
+/// `GET /rate-tables`
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
+    let receipt = call.broker().rate_tables().await?;
+    Ok(Answer::json(StatusCode::OK, &receipt, wire::rate_tables::write(&receipt.value)))
+}
+
+/// `DELETE /rate-tables?series=&version=`
+pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Problem> {
+    let text = |name: &str| {
+        let text = Text::new(call.query.get(name).unwrap_or_default());
+        text.map_err(|error| Problem::bad_request("bad-query", format!("`{name}` {error}")))
+    };
+    let (series, version) = (text("series")?, text("version")?);
+    if version.is_empty() {
+        return Err(Problem::bad_request("bad-query", "`version` is required"));
+    }
+    let receipt = call.broker().delete_rate_table(series, version).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt))
+}

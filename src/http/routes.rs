@@ -1,0 +1,272 @@
+//! THE route table: method, path, who may call, which operation. And finding the entry of a call.
+
+use hyper::{Method, StatusCode};
+use matchit::Params;
+
+use super::path;
+use super::problem::{Header, Problem};
+use super::wire::Version;
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Anybody, without a token.
+    Anyone,
+    /// An administration token.
+    Administration,
+    /// Either kind of token.
+    ClientOrAdministration,
+    /// Either; a client has to send `x-instance-id` as well.
+    ClientOfInstanceOrAdministration,
+}
+
+/// What a call does: one handler each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Liveness,
+    Readiness,
+    Metrics,
+    PublishRateTable,
+    ListRateTables,
+    DeleteRateTable,
+    CreateInstance,
+    ListInstances,
+    MapLineItem,
+    ListLineItems,
+    ReadLineItem,
+    DeleteLineItem,
+    OneOffAccess,
+    CreateSession,
+    ListSessions,
+    ReadSession,
+    SessionAccess,
+    Heartbeat,
+    CloseSession,
+}
+
+/// One entry of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    method: Method,
+    path: &'static str,
+    /// Who may call.
+    pub(super) caller: Caller,
+    /// The query parameters that it knows.
+    pub(super) parameters: &'static [&'static str],
+    /// What it does.
+    pub(super) operation: Operation,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    caller: Caller,
+    parameters: &'static [&'static str],
+    operation: Operation,
+) -> Route {
+    Route { method, path, caller, parameters, operation }
+}
+
+use Caller::{Administration, Anyone, ClientOfInstanceOrAdministration, ClientOrAdministration};
+
+const LINE_ITEMS: &str = "/instances/{instanceId}/line-items";
+const LINE_ITEM: &str = "/instances/{instanceId}/line-items/{lineItemId}";
+const SESSION: &str = "/sessions/{sessionId}";
+const HEARTBEAT: &str = "/sessions/{sessionId}/heartbeat";
+const ACCESS: &str = "/instances/{instanceId}/access-request";
+
+/// Below `…/api/{version}`, once per operation for both versions (spec 2.0 to 2.8).
+#[rustfmt::skip]
+static ROUTES: &[Route] = &[
+    route(Method::POST, "/rate-tables", Administration, &[], Operation::PublishRateTable),
+    route(Method::GET, "/rate-tables", Administration, &[], Operation::ListRateTables),
+    route(Method::DELETE, "/rate-tables", Administration, &["series", "version"], Operation::DeleteRateTable),
+    route(Method::POST, "/instances", Administration, &[], Operation::CreateInstance),
+    route(Method::GET, "/instances", Administration, &["next", "size", "accountId", "default"], Operation::ListInstances),
+    route(Method::PUT, LINE_ITEMS, Administration, &[], Operation::MapLineItem),
+    route(Method::GET, LINE_ITEMS, ClientOrAdministration, &[], Operation::ListLineItems),
+    route(Method::GET, LINE_ITEM, ClientOrAdministration, &[], Operation::ReadLineItem),
+    route(Method::DELETE, LINE_ITEM, Administration, &[], Operation::DeleteLineItem),
+    route(Method::POST, ACCESS, ClientOrAdministration, &[], Operation::OneOffAccess),
+    route(Method::POST, "/sessions", ClientOfInstanceOrAdministration, &[], Operation::CreateSession),
+    route(Method::GET, "/sessions", ClientOrAdministration, &["instanceId"], Operation::ListSessions),
+    route(Method::GET, SESSION, ClientOfInstanceOrAdministration, &[], Operation::ReadSession),
+    route(Method::PUT, SESSION, ClientOfInstanceOrAdministration, &[], Operation::SessionAccess),
+    route(Method::DELETE, SESSION, ClientOfInstanceOrAdministration, &[], Operation::CloseSession),
+    route(Method::GET, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
+    route(Method::POST, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
+];
+
+/// Outside the prefixes, for those who run the broker.
+static OUTSIDE: &[Route] = &[
+    route(Method::GET, "/livez", Anyone, &[], Operation::Liveness),
+    route(Method::GET, "/readyz", Anyone, &[], Operation::Readiness),
+    route(Method::GET, "/metrics", Anyone, &[], Operation::Metrics),
+];
+
+impl Operation {
+    /// All of them: metrics have a row for each.
+    pub(super) fn all() -> impl Iterator<Item = Operation> {
+        ROUTES.iter().chain(OUTSIDE).map(|route| route.operation)
+    }
+
+    /// The label in metrics.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Operation::Liveness => "liveness",
+            Operation::Readiness => "readiness",
+            Operation::Metrics => "metrics",
+            Operation::PublishRateTable => "publish-rate-table",
+            Operation::ListRateTables => "list-rate-tables",
+            Operation::DeleteRateTable => "delete-rate-table",
+            Operation::CreateInstance => "create-instance",
+            Operation::ListInstances => "list-instances",
+            Operation::MapLineItem => "map-line-item",
+            Operation::ListLineItems => "list-line-items",
+            Operation::ReadLineItem => "read-line-item",
+            Operation::DeleteLineItem => "delete-line-item",
+            Operation::OneOffAccess => "access-request",
+            Operation::CreateSession => "create-session",
+            Operation::ListSessions => "list-sessions",
+            Operation::ReadSession => "read-session",
+            Operation::SessionAccess => "session-access",
+            Operation::Heartbeat => "heartbeat",
+            Operation::CloseSession => "close-session",
+        }
+    }
+}
+
+/// The entry that a call belongs to.
+#[derive(Debug)]
+pub(super) struct Found<'r, 'p> {
+    /// The entry.
+    pub(super) route: &'static Route,
+    /// The version that the path names; the latest outside the prefixes.
+    pub(super) version: Version,
+    params: Option<Params<'r, 'p>>,
+}
+
+impl<'p> Found<'_, 'p> {
+    /// An id in the path, as it was sent.
+    pub(super) fn param(&self, name: &str) -> Option<&'p str> {
+        self.params.as_ref()?.get(name)
+    }
+}
+
+/// Finds the entry of a call. Built once.
+pub(super) struct Router(matchit::Router<Vec<&'static Route>>);
+
+impl Router {
+    /// The router over [`ROUTES`].
+    pub(super) fn new() -> Router {
+        let mut router = matchit::Router::<Vec<&'static Route>>::new();
+        for route in ROUTES {
+            match router.at_mut(route.path) {
+                Ok(same_path) if same_path.value.iter().any(|other| other.path == route.path) => {
+                    same_path.value.push(route);
+                }
+                Ok(_) | Err(_) => {
+                    router.insert(route.path, vec![route]).expect("the table has no conflicts");
+                }
+            }
+        }
+        Router(router)
+    }
+
+    /// The entry for a method and a path: 404 where there is no such path, 405 where it has other
+    /// methods, 400 where it is no path at all.
+    pub(super) fn find<'p>(
+        &self,
+        method: &Method,
+        path: &'p str,
+    ) -> Result<Found<'_, 'p>, Problem> {
+        path::check(path).map_err(|bad| Problem::bad_request("bad-path", bad.0))?;
+        if let Some((version, rest)) = path::fold(path) {
+            let Ok(matched) = self.0.at(rest) else { return Err(unknown_path()) };
+            let route = by_method(matched.value.iter().copied(), method)?;
+            return Ok(Found { route, version, params: Some(matched.params) });
+        }
+        let same_path = OUTSIDE.iter().filter(|route| route.path == path);
+        let route = by_method(same_path, method)?;
+        Ok(Found { route, version: Version::V1_1, params: None })
+    }
+}
+
+fn by_method(
+    mut same_path: impl Iterator<Item = &'static Route> + Clone,
+    method: &Method,
+) -> Result<&'static Route, Problem> {
+    let all = same_path.clone();
+    if let Some(route) = same_path.find(|route| route.method == *method) {
+        return Ok(route);
+    }
+    let methods: Vec<&str> = all.map(|route| route.method.as_str()).collect();
+    if methods.is_empty() {
+        return Err(unknown_path());
+    }
+    let allow = methods.join(", ");
+    let detail = format!("this path answers to {allow}");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
+    Err(problem.with_header(Header::Allow(allow)))
+}
+
+fn unknown_path() -> Problem {
+    let detail = "there is no such path: it is `/api/v1.0/…` or `/api/v1.1/…`, without a trailing \
+                  slash";
+    Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_by_its_method_and_path() {
+        let router = Router::new();
+        for route in ROUTES {
+            let path = route.path.replace(['{', '}'], "");
+            for version in ["v1.0", "v1.1"] {
+                let path = format!("/dynamicmonetization/elastic/api/{version}{path}");
+                let found = router.find(&route.method, &path).unwrap();
+                assert_eq!(found.route.operation, route.operation, "{path}");
+                assert_eq!(Some(found.version), Version::parse(version));
+            }
+        }
+        let found = router.find(&Method::GET, "/api/v1.0/instances/a%20b/line-items/c").unwrap();
+        assert_eq!(found.param("instanceId"), Some("a%20b"));
+        assert_eq!(found.param("lineItemId"), Some("c"));
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_told_so() {
+        let router = Router::new();
+        let foo = Method::from_bytes(b"FOO").unwrap();
+        let cases = [
+            (&Method::GET, "/livez", "ok"),
+            (&Method::POST, "/livez", "method-not-allowed"),
+            (&Method::GET, "/api/v1.0/livez", "unknown-path"),
+            (&Method::GET, "/", "unknown-path"),
+            (&Method::GET, "/sessions", "unknown-path"),
+            (&Method::GET, "/api/v1.0/sessions/", "unknown-path"),
+            (&Method::GET, "/api/v1.0//sessions//x", "unknown-path"),
+            (&Method::GET, "/api/v1.0/sessions//heartbeat", "unknown-path"),
+            (&Method::GET, "/api/v1.0/sessions/x/heartbeat/", "unknown-path"),
+            (&Method::GET, "/api/v1.0/sessions/../admin", "bad-path"),
+            (&Method::GET, "/api/v1.0/sessions/%zz", "bad-path"),
+            (&Method::PATCH, "/api/v1.0/sessions/x", "method-not-allowed"),
+            (&Method::TRACE, "/api/v1.0/rate-tables", "method-not-allowed"),
+            (&foo, "/api/v1.0/rate-tables", "method-not-allowed"),
+            (&foo, "/api/v1.0/nothing", "unknown-path"),
+        ];
+        for (method, path, expected) in cases {
+            let found = router.find(method, path);
+            let code = found.as_ref().map_or_else(Problem::code, |_| "ok");
+            assert_eq!(code, expected, "{method} {path}");
+        }
+        let refused = router.find(&Method::PATCH, "/api/v1.0/sessions/x").unwrap_err();
+        let Some(Header::Allow(allow)) = refused.header() else {
+            panic!("405 says what is allowed")
+        };
+        assert_eq!(allow, "GET, PUT, DELETE");
+    }
+}

@@ -1,0 +1,50 @@
+//! Sessions (spec 2.8), except for their access requests.
+
+use hyper::StatusCode;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::problem::Problem;
+use super::wire;
+
+/// `POST /sessions`
+pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
+    let body = call.body().await?;
+    let instance = wire::sessions::read_creation(&body)?;
+    let scope = call.claims.scope(Some(&instance))?;
+    let receipt = call.broker().create_session(scope).await?;
+    let json = wire::sessions::write_created(receipt.value);
+    Ok(Answer::json(StatusCode::OK, &receipt, json))
+}
+
+/// `GET /sessions?instanceId=`
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
+    if call.query.get("instanceId").is_none() {
+        return Err(Problem::bad_request("bad-query", "`instanceId` is required"));
+    }
+    let receipt = call.broker().sessions(call.claims.scope(None)?).await?;
+    let json = wire::sessions::write_list(&receipt.value);
+    Ok(Answer::json(StatusCode::OK, &receipt, json))
+}
+
+/// `GET /sessions/{sessionId}`
+pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
+    let reach = call.claims.reach()?;
+    let receipt = call.broker().session(reach, &call.param("sessionId")).await?;
+    let json = wire::sessions::write_details(&receipt.value);
+    Ok(Answer::json(StatusCode::OK, &receipt, json))
+}
+
+/// `GET` or `POST /sessions/{sessionId}/heartbeat`
+pub(super) async fn heartbeat(call: Call<'_>) -> Result<Answer, Problem> {
+    let reach = call.claims.reach()?;
+    let receipt = call.broker().heartbeat(reach, &call.param("sessionId")).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt))
+}
+
+/// `DELETE /sessions/{sessionId}`
+pub(super) async fn close(call: Call<'_>) -> Result<Answer, Problem> {
+    let reach = call.claims.reach()?;
+    let receipt = call.broker().close_session(reach, &call.param("sessionId")).await?;
+    Ok(Answer::empty(StatusCode::OK, &receipt))
+}

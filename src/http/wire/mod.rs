@@ -1,0 +1,64 @@
+//! The JSON of the API, requests in and answers out, and what its two versions do differently.
+//!
+//! Everything behind this module is typed. Reading ([`read`]) and writing ([`write`]) are general;
+//! the other files are one operation's bodies each. No rule about tokens stands here.
+
+pub(super) mod access;
+mod document;
+pub(super) mod instances;
+pub(super) mod line_items;
+pub(super) mod rate_tables;
+mod read;
+pub(super) mod sessions;
+mod v1_0;
+mod v1_1;
+mod write;
+
+use hyper::StatusCode;
+
+pub(super) use read::Fault;
+pub(super) use write::{Bracket, Json};
+
+/// Everything that differs between the versions (spec 2.11).
+#[derive(Debug)]
+pub(super) struct Dialect {
+    granted: &'static str,
+    no_status: &'static str,
+    unknown_item: &'static str,
+    no_line_item: &'static str,
+    insufficient: &'static str,
+    /// The member that a refused line item lists its faults in.
+    pub(super) line_item_faults: &'static str,
+    /// What a call on an ended session is answered with.
+    pub(super) session_ended: StatusCode,
+    /// Whether line items have `attributes.resetFrequency`.
+    reset_frequency: bool,
+}
+
+/// The version of the API that a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// v1.0
+    V1_0,
+    /// v1.1
+    V1_1,
+}
+
+impl Version {
+    /// The version of this path segment.
+    pub(super) fn parse(segment: &str) -> Option<Version> {
+        match segment {
+            "v1.0" => Some(Version::V1_0),
+            "v1.1" => Some(Version::V1_1),
+            _ => None,
+        }
+    }
+
+    /// What it does differently.
+    pub(super) const fn dialect(self) -> &'static Dialect {
+        match self {
+            Version::V1_0 => &v1_0::DIALECT,
+            Version::V1_1 => &v1_1::DIALECT,
+        }
+    }
+}

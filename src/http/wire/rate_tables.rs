@@ -1,0 +1,173 @@
+//! Rate tables (spec 2.6).
+
+use std::sync::Arc;
+
+use serde::de::MapAccess;
+
+use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
+use super::{Bracket, Json};
+use crate::domain::ids::Text;
+use crate::domain::limits::{EFFECTIVE_FROM_MAX_MS, EFFECTIVE_FROM_MIN_MS, RATE_TABLE_ITEMS_MAX};
+use crate::domain::rates::{NewRateTable, RateTable, RatedItem};
+use crate::domain::time::Timestamp;
+use crate::domain::tokens::Rate;
+
+/// Reads a table that is to be published.
+pub(crate) fn read(body: &[u8]) -> Result<NewRateTable, Fault> {
+    read::object::<Table>(body)
+}
+
+#[derive(Default)]
+struct Table {
+    effective_from: Option<u64>,
+    series: Option<Text>,
+    version: Option<Text>,
+    items: Option<Vec<RatedItem>>,
+}
+
+impl<'a> Shape<'a> for Table {
+    type Whole = NewRateTable;
+    const MEMBERS: &'static [&'static str] = &["effectiveFrom", "series", "version", "items"];
+
+    fn set<A: MapAccess<'a>>(
+        &mut self,
+        member: &'static str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match member {
+            "effectiveFrom" => {
+                let ms = value.time_ms(EFFECTIVE_FROM_MIN_MS, EFFECTIVE_FROM_MAX_MS)?;
+                self.effective_from = Some(ms);
+            }
+            "series" => self.series = Some(value.text()?),
+            "version" => self.version = Some(value.text()?),
+            _ => self.items = Some(value.list::<Item>(RATE_TABLE_ITEMS_MAX)?),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<NewRateTable, Flaw> {
+        let effective_from = Timestamp::from_ms(required(self.effective_from, "effectiveFrom")?);
+        let version = required_name(self.version, "version")?;
+        let items = required(self.items, "items")?;
+        if items.is_empty() {
+            return Err(Flaw::of("items", "no-items", "must price at least one item"));
+        }
+        let series = self.series.unwrap_or_else(Text::empty);
+        Ok(NewRateTable { series, version, effective_from, items })
+    }
+}
+
+#[derive(Default)]
+struct Item {
+    name: Option<Text>,
+    version: Option<Text>,
+    rate: Option<Rate>,
+}
+
+impl<'a> Shape<'a> for Item {
+    type Whole = RatedItem;
+    const MEMBERS: &'static [&'static str] = &["name", "version", "rate"];
+
+    fn set<A: MapAccess<'a>>(
+        &mut self,
+        member: &'static str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match member {
+            "name" => self.name = Some(value.text()?),
+            "version" => self.version = value.nullable_text()?.map(|(version, _)| version),
+            _ => self.rate = Some(value.rate()?),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<RatedItem, Flaw> {
+        let name = required_name(self.name, "name")?;
+        let rate = required(self.rate, "rate")?;
+        Ok(RatedItem { name, version: self.version.unwrap_or_else(Text::empty), rate })
+    }
+
+    fn unknown(member: &str) -> &'static str {
+        match member {
+            "formula" => "formulas are not part of this release: give the item a `rate`",
+            _ => "is not a member of a priced item: leave it out",
+        }
+    }
+}
+
+/// Writes that a table was published.
+pub(crate) fn write_saved() -> Vec<u8> {
+    br#"{"message":"Rate table successfully saved"}"#.to_vec()
+}
+
+/// Writes all tables.
+pub(crate) fn write(tables: &[Arc<RateTable>]) -> Vec<u8> {
+    let items: usize = tables.iter().map(|table| table.items().len()).sum();
+    let mut json = Json::with_capacity(16 + 128 * tables.len() + 64 * items);
+    json.open(Bracket::Array);
+    for table in tables {
+        json.open(Bracket::Object);
+        json.plain("effectiveFrom", table.effective_from);
+        if !table.series.is_empty() {
+            json.text("series", table.series.as_str());
+        }
+        json.text("version", table.version.as_str());
+        json.open_member("items", Bracket::Array);
+        for item in table.items() {
+            json.open(Bracket::Object);
+            json.text("name", item.name.as_str());
+            if !item.version.is_empty() {
+                json.text("version", item.version.as_str());
+            }
+            json.plain("rate", item.rate);
+            json.close(Bracket::Object);
+        }
+        json.close(Bracket::Array);
+        json.plain("created", table.created);
+        json.close(Bracket::Object);
+    }
+    json.close(Bracket::Array);
+    json.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_or_refused_with_a_code() {
+        let table = |items: &str| {
+            format!(
+                r#"{{"effectiveFrom":1698849852000,"series":"S","version":"1","items":{items}}}"#
+            )
+        };
+        let rate = |rate: &str| table(&format!(r#"[{{"name":"A","rate":{rate}}}]"#));
+        let cases = [
+            (rate("0.3"), "ok"),
+            (rate("0"), "ok"),
+            (rate("-1"), "bad-rate"),
+            (rate("-0"), "bad-rate"),
+            (rate("0.1234567891"), "too-precise"),
+            (rate("1e400"), "too-large"),
+            (rate("\"3\""), "bad-type"),
+            (table("[]"), "no-items"),
+            (table("{}"), "bad-type"),
+            (table(r#"[{"name":"A"}]"#), "missing-field"),
+            (table(r#"[{"rate":1}]"#), "missing-field"),
+            (table(r#"[{"name":"","rate":1}]"#), "missing-field"),
+            (table(r#"[{"name":"A","formula":"1+1"}]"#), "unknown-field"),
+            (table(r#"[{"name":"A","version":null,"rate":1}]"#), "ok"),
+            (r#"{"effectiveFrom":1698849852,"version":"1","items":[]}"#.to_owned(), "bad-time"),
+            (r#"{"effectiveFrom":-1,"version":"1","items":[]}"#.to_owned(), "bad-time"),
+            (r#"{"effectiveFrom":1698849852000.5,"version":"1"}"#.to_owned(), "bad-time"),
+            (r#"{"effectiveFrom":"x","version":"1"}"#.to_owned(), "bad-type"),
+            (r#"{"version":"1","items":[]}"#.to_owned(), "missing-field"),
+            (r#"{"effectiveFrom":1698849852000,"items":[]}"#.to_owned(), "missing-field"),
+        ];
+        for (body, expected) in cases {
+            let found = read(body.as_bytes()).map_or_else(|fault| fault.code, |_| "ok");
+            assert_eq!(found, expected, "{body}");
+        }
+    }
+}
