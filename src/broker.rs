@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 pub use crate::actors::{AccessAnswer, Answer, InstancePage, LineItemView, Receipt};
-pub(crate) use open::lock_existing;
+pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};
 
 use crate::actors::{
@@ -43,8 +43,6 @@ struct Inner {
     core: Arc<Core>,
     settings: Settings,
     snapshots: Mutex<Option<JoinHandle<()>>>,
-    /// Held while the broker lives: a second process on the directory is turned away.
-    _lock: Option<std::fs::File>,
 }
 
 /// A session as it is seen from outside.

@@ -4,20 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::actors::recovery::State;
-use crate::broker::OpenError;
+use crate::broker::{OpenError, lock_journal};
 use crate::domain::charge::Verdict;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;
 use crate::domain::tokens::Tokens;
-use crate::journal::{
-    self, Directory, Mark, SledSnapshots, Snapshots, TornTail, WalkReport, format,
-};
+use crate::journal::{self, Mark, SledSnapshots, Snapshots, TornTail, WalkReport, format};
 
 /// What was read and found right.
 #[derive(Clone, Debug)]
@@ -86,10 +83,9 @@ impl fmt::Display for Report {
 /// # Errors
 /// See [`VerifyError`]; what is wrong names its place.
 pub fn verify(path: &Path) -> Result<Report, VerifyError> {
-    let _lock: File = crate::broker::lock_existing(path).map_err(VerifyError::Unusable)?;
-    let unusable =
-        |source| VerifyError::Unusable(OpenError::Directory { path: path.to_owned(), source });
-    let disk = Directory::read_only(path.join("journal")).map_err(unusable)?;
+    let missing = |source| OpenError::Directory { path: path.to_owned(), source };
+    std::fs::read_dir(path.join("journal")).map_err(missing).map_err(VerifyError::Unusable)?;
+    let disk = lock_journal(path).map_err(VerifyError::Unusable)?;
     let mut snapshot = State::default();
     let (watermark, snapshots_unusable) = match load_snapshots(path, &mut snapshot) {
         Ok(watermark) => (watermark, None),

@@ -1,8 +1,7 @@
 //! Opening a broker and stopping its parts: lock, snapshots, journal, actors.
 
-use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -114,7 +113,7 @@ impl Broker {
         let read = move || read_back(storage, journal_id, segment_bytes);
         let read = tokio::task::spawn_blocking(read).await;
         let read = read.map_err(|error| OpenError::Actors(error.to_string()))??;
-        let ReadBack { lock, snapshots, recovered, state } = read;
+        let ReadBack { snapshots, recovered, state } = read;
         let gate = Gate::new(options.settings.limits);
         let directory = actors::Directory::default();
         let mark = state.mark;
@@ -139,12 +138,8 @@ impl Broker {
                 take_snapshot(&snapshotting).await;
             }
         });
-        let inner = Inner {
-            core,
-            settings: options.settings,
-            snapshots: Mutex::new(Some(snapshots)),
-            _lock: lock,
-        };
+        let inner =
+            Inner { core, settings: options.settings, snapshots: Mutex::new(Some(snapshots)) };
         Ok(Opened {
             broker: Broker { inner: Arc::new(inner) },
             last: recovered.last,
@@ -177,7 +172,6 @@ pub(super) fn stop_actors(inner: &Inner) {
 
 /// What the disk says.
 struct ReadBack {
-    lock: Option<File>,
     snapshots: Arc<dyn Snapshots>,
     recovered: journal::Recovered,
     state: State,
@@ -188,23 +182,23 @@ fn read_back(
     journal_id: u128,
     segment_bytes: u64,
 ) -> Result<ReadBack, OpenError> {
-    let (lock, disk, snapshots) = match storage {
+    let (disk, snapshots) = match storage {
         Storage::Memory => {
             let snapshots: Arc<dyn Snapshots> = Arc::new(MemorySnapshots::default());
-            (None, Arc::new(MemoryDisk::new()) as Arc<dyn Disk>, snapshots)
+            (Arc::new(MemoryDisk::new()) as Arc<dyn Disk>, snapshots)
         }
-        Storage::Custom(disk, snapshots) => (None, disk, snapshots),
+        Storage::Custom(disk, snapshots) => (disk, snapshots),
         Storage::Directory(path) => {
-            let lock = lock(&path)?;
             let unusable = |source| OpenError::Directory { path: path.clone(), source };
-            let disk = Directory::open(path.join("journal")).map_err(unusable)?;
+            create_private(&path).map_err(unusable)?;
+            let disk = lock_journal(&path)?;
             let opened = SledSnapshots::open_or_reset(&path.join("snapshots"));
             let (snapshots, warning) =
                 opened.map_err(|error| unusable(io::Error::other(error.to_string())))?;
             if let Some(warning) = warning {
                 tracing::warn!(%warning, "the snapshots were thrown away");
             }
-            (Some(lock), Arc::new(disk) as Arc<dyn Disk>, Arc::new(snapshots) as _)
+            (Arc::new(disk) as Arc<dyn Disk>, Arc::new(snapshots) as _)
         }
     };
     let mut state = State::default();
@@ -226,7 +220,7 @@ fn read_back(
         let cleared = snapshots.clear();
         cleared.map_err(|error| OpenError::Actors(error.to_string()))?;
     }
-    Ok(ReadBack { lock, snapshots, recovered, state })
+    Ok(ReadBack { snapshots, recovered, state })
 }
 
 fn load(snapshots: &dyn Snapshots, state: &mut State) -> Result<Option<journal::Mark>, String> {
@@ -243,29 +237,13 @@ fn load(snapshots: &dyn Snapshots, state: &mut State) -> Result<Option<journal::
     }
 }
 
-/// Takes the directory for this process alone; makes it if need be. The lock falls with the
-/// process, however it ends.
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
-    create_private(path).map_err(unusable)?;
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    take(path, &options)
-}
-
-/// Takes a directory that a broker has made.
-pub(crate) fn lock_existing(path: &Path) -> Result<File, OpenError> {
-    take(path, File::options().write(true))
-}
-
-fn take(path: &Path, options: &std::fs::OpenOptions) -> Result<File, OpenError> {
-    let unusable = |source| OpenError::Directory { path: path.to_owned(), source };
-    let file = options.open(path.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
-    }
+/// The journal's directory, locked for this process alone: the lock falls with the process, however
+/// it ends.
+pub(crate) fn lock_journal(path: &Path) -> Result<Directory, OpenError> {
+    Directory::open(path.join("journal")).map_err(|source| match source.kind() {
+        io::ErrorKind::ResourceBusy => OpenError::InUse { path: path.to_owned() },
+        _ => OpenError::Directory { path: path.to_owned(), source },
+    })
 }
 
 fn create_private(path: &Path) -> io::Result<()> {

@@ -230,8 +230,7 @@ impl<'a> Batch<'a> {
         Ok(length)
     }
 
-    /// The records of a batch, whose header is not yet trusted. What a header says is read
-    /// without checking by [`Batch::claimed_last`] only.
+    /// Everything after the seal; `None` if there are fewer bytes than a header has.
     fn fields(bytes: &'a [u8]) -> Option<Result<Batch<'a>, &'static str>> {
         let mut fields = Fields(bytes.get(size_of::<Seal>()..)?);
         let checksum = fields.u32()?;

@@ -4,11 +4,12 @@
 //! against a power cut on Linux; so a fingerprint over all entries rides in every batch, and its
 //! file is synced by our own handle.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::layout::{Fields, Mark, append_checksum, checked, sha256};
 use super::store::{
@@ -18,6 +19,9 @@ use super::store::{
 /// Pages above 128 KiB go to files that sled never syncs; measured, 8 KB values cause none.
 const CHUNK_BYTES: usize = 8_000;
 const CACHE_BYTES: u64 = 64 << 20;
+/// Two seconds in all: sled's threads end within milliseconds.
+const LOCK_ATTEMPTS: u32 = 200;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 const _: () = assert!(VALUE_BYTES_MAX.div_ceil(CHUNK_BYTES) < u16::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
@@ -123,6 +127,7 @@ impl SledSnapshots {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(|error| failed(error.to_string()))?;
         }
+        wait_until_free(path)?;
         // sled panics on some damaged files.
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| failed("sled panicked".to_owned()))?
@@ -141,12 +146,13 @@ impl SledSnapshots {
     /// returned for a warning.
     ///
     /// # Errors
-    /// If a new one cannot be made either.
+    /// If it is in use (then nothing is removed), or a new one cannot be made either.
     pub fn open_or_reset(
         path: &Path,
     ) -> Result<(SledSnapshots, Option<SnapshotError>), SnapshotError> {
         let refused = match SledSnapshots::open(path) {
             Ok(snapshots) => return Ok((snapshots, None)),
+            Err(refused @ SnapshotError::InUse { .. }) => return Err(refused),
             Err(refused) => refused,
         };
         if path.exists() {
@@ -327,6 +333,19 @@ impl Snapshots for SledSnapshots {
         *kept = Fingerprint::default();
         Ok(())
     }
+}
+
+/// sled lets go of its file in the background: a store that was dropped a moment ago may still
+/// hold it, which must not be taken for damage.
+fn wait_until_free(path: &Path) -> Result<(), SnapshotError> {
+    let Ok(file) = File::open(path.join("db")) else { return Ok(()) }; // There is none yet.
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()), // sled will say what is wrong.
+        }
+    }
+    Err(SnapshotError::InUse { path: path.to_owned() })
 }
 
 /// A value that is being put together.

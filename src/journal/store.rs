@@ -65,6 +65,14 @@ pub enum SnapshotError {
         /// What does not fit.
         reason: String,
     },
+    /// Somebody else has the store open.
+    #[error(
+        "the snapshots at `{}` are in use by another broker: stop that one first", path.display()
+    )]
+    InUse {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// The store failed.
     #[error("the snapshots at `{}` cannot be read or written: {reason}", path.display())]
     Store {
@@ -80,6 +88,7 @@ impl SnapshotError {
     pub const fn code(&self) -> &'static str {
         match self {
             SnapshotError::Damaged { .. } => "snapshots-damaged",
+            SnapshotError::InUse { .. } => "snapshots-in-use",
             SnapshotError::Store { .. } => "snapshots-store",
         }
     }

@@ -2,7 +2,10 @@
 
 use super::super::Version;
 use super::*;
-use crate::domain::ids::{CorrelationId, LineItemNumber, Sequence};
+use std::sync::Arc;
+
+use crate::domain::event::Access;
+use crate::domain::ids::{CorrelationId, InstanceNumber, LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;
 use crate::domain::tokens::{Rate, Tokens};
 
@@ -209,7 +212,9 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
         rate: Rate::from_units(rate * 1_000_000_000).unwrap(),
         tokens: Tokens::parse(tokens).unwrap(),
     };
-    let answer = AccessAnswer {
+    let answer = AccessAnswer::OneOff(Arc::new(Access {
+        instance: InstanceNumber::default(),
+        request: Arc::new(asked.request.clone()),
         correlation: CorrelationId::from_u128(1),
         verdicts: vec![
             Verdict::Granted(vec![take(3, "30")]),
@@ -221,7 +226,7 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
             activation_id: Text::new("ACT \"01\"").unwrap(),
             after: Balance::default(),
         }],
-    };
+    }));
     let written = |version: Version| {
         String::from_utf8(write(version.dialect(), &asked.echo, &answer)).unwrap()
     };

@@ -1,0 +1,45 @@
+//! The ceiling: a hyper server that parses a JSON body and answers a fixed 200 of an access
+//! answer's size. What farebox serves is compared with this, on the same machine in the same run.
+
+use std::convert::Infallible;
+use std::io;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// What farebox answers to the tutorial's request, to the byte.
+const ANSWER: &[u8] = br#"{"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":10,"totalTokensCharged":30,"lineItems":[{"rate":3,"activationId":"ACT01","tokensCharged":30}],"status":{"code":"101","description":"Successfully checked out"}},{"item":"CADPrint","version":"2.0","count":2,"totalTokensCharged":14,"lineItems":[{"rate":7,"activationId":"ACT01","tokensCharged":14}],"status":{"code":"101","description":"Successfully checked out"}}],"requester":{"type":"user","value":"LisaBarry"},"correlationId":"5c8ec4fd-f17f-4657-bf09-74a97ddc9f8b"}"#;
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(&address))
+}
+
+async fn serve(address: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    println!("noop listening on http://{}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(async move {
+            let connection =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+            let _ = connection.await; // A client that goes away is no event here.
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let parsed = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
+    let mut response =
+        Response::new(Full::new(Bytes::from_static(if parsed { ANSWER } else { b"{}" })));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
