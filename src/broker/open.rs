@@ -240,9 +240,10 @@ fn load(snapshots: &dyn Snapshots, state: &mut State) -> Result<Option<journal::
 /// The journal's directory, locked for this process alone: the lock falls with the process, however
 /// it ends.
 pub(crate) fn lock_journal(path: &Path) -> Result<Directory, OpenError> {
-    Directory::open(path.join("journal")).map_err(|source| match source.kind() {
-        io::ErrorKind::ResourceBusy => OpenError::InUse { path: path.to_owned() },
-        _ => OpenError::Directory { path: path.to_owned(), source },
+    Directory::open(path.join("journal")).map_err(|source| {
+        let path = path.to_owned();
+        let in_use = source.kind() == io::ErrorKind::ResourceBusy;
+        if in_use { OpenError::InUse { path } } else { OpenError::Directory { path, source } }
     })
 }
 

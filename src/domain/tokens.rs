@@ -239,7 +239,7 @@ impl Decimal {
         if digits == 0 {
             return Decimal { negative, digits: 0, scale: 0 };
         }
-        while scale > 0 && digits % 10 == 0 {
+        while scale > 0 && digits.is_multiple_of(10) {
             (digits, scale) = (digits / 10, scale - 1);
         }
         if scale < 0 {
@@ -285,7 +285,7 @@ fn write_decimal(
         return write!(formatter, "{whole}");
     }
     let mut width = decimals;
-    while fraction % 10 == 0 {
+    while fraction.is_multiple_of(10) {
         (fraction, width) = (fraction / 10, width - 1);
     }
     write!(formatter, "{whole}.{fraction:0width$}")
