@@ -226,7 +226,7 @@ impl Broker {
                     break;
                 }
                 Err((NotAppended::Moved, returned)) => reply = returned,
-                Err((NotAppended::Down(down), _)) => return Err(BrokerError::JournalDown(down)),
+                Err((NotAppended::Refused(error), _)) => return Err(error),
             }
         }
         drop(turn);

@@ -20,11 +20,12 @@ pub(crate) fn run(arguments: &Demo) -> Result<Ending, String> {
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
         let mut tour = Tour { server: Server::start().await?, wrong: Vec::new() };
-        tour.run().await?;
-        if arguments.keep {
-            tour.keep().await?;
+        let mut run = tour.run().await;
+        if run.is_ok() && arguments.keep {
+            run = tour.keep().await;
         }
-        tour.server.end().await;
+        tour.server.end().await; // Whatever happened: no process and no directory stays behind.
+        run?;
         if tour.wrong.is_empty() {
             println!("\nEvery figure was right.");
             return Ok(Ending::Fine);
@@ -42,28 +43,23 @@ struct Tour {
 impl Tour {
     async fn run(&mut self) -> Result<(), String> {
         say("1. The producer publishes a rate table: what an item costs in tokens.");
-        let table = json!({
-            "effectiveFrom": 1_698_849_852_000u64, "series": "PublicationApps", "version": "1",
-            "items": [
-                { "name": "PhotoPrint", "version": "1.0", "rate": 3 },
-                { "name": "SignPrint", "version": "1.0", "rate": 4 },
-                { "name": "CADPrint", "version": "2.0", "rate": 7 },
-            ],
-        });
-        let answer =
-            self.server.admin("POST", "/provisioning/api/v1.0/rate-tables", &table).await?;
+        let table = r#"{ "effectiveFrom": 1698849852000, "series": "PublicationApps", "version": "1",
+       "items": [ { "name": "PhotoPrint", "version": "1.0", "rate": 3 },
+                  { "name": "SignPrint", "version": "1.0", "rate": 4 },
+                  { "name": "CADPrint", "version": "2.0", "rate": 7 } ] }"#;
+        let answer = self.server.admin("POST", "/provisioning/api/v1.0/rate-tables", table).await?;
         self.check("status of the rate table", &json!(answer.status), &json!(201));
 
         say("2. A customer, ACME, gets an instance, and in it a line item of 1000 tokens.");
-        let instance = json!({ "shortName": "ACME-def-inst", "accountId": "ACME" });
+        let instance = r#"{ "shortName": "ACME-def-inst", "accountId": "ACME" }"#;
         let answer =
-            self.server.admin("POST", "/provisioning/api/v1.0/instances", &instance).await?;
+            self.server.admin("POST", "/provisioning/api/v1.0/instances", instance).await?;
         let id = text(&answer.body, "/id")?;
-        let line_item = json!({
-            "activationId": "ACT01-Elastic", "state": "DEPLOYED", "quantity": 1000,
-            "start": START_MS, "end": END_MS,
-            "attributes": { "elastic": true, "rateTableSeries": "PublicationApps" },
-        });
+        let line_item = format!(
+            r#"{{ "activationId": "ACT01-Elastic", "state": "DEPLOYED", "quantity": 1000,
+       "start": {START_MS}, "end": {END_MS},
+       "attributes": {{ "elastic": true, "rateTableSeries": "PublicationApps" }} }}"#
+        );
         let line_items = format!("/provisioning/api/v1.0/instances/{id}/line-items");
         self.server.admin("PUT", &line_items, &line_item).await?;
         self.server.use_instance(&id)?;
@@ -71,31 +67,29 @@ impl Tour {
         say(
             "3. LisaBarry uses 10 x PhotoPrint and 2 x CADPrint, once: 10 x 3 + 2 x 7 = 44 tokens.",
         );
-        let used_items = json!([
-            { "item": "PhotoPrint", "version": "1.0", "count": 10 },
-            { "item": "CADPrint", "version": "2.0", "count": 2 },
-        ]);
-        let requester = json!({ "type": "user", "value": "LisaBarry" });
-        let request = json!({ "requester": requester, "requestedItems": used_items });
+        let request = |more: &str| {
+            format!(
+                r#"{{ "requester": {{ "type": "user", "value": "LisaBarry" }},{more}
+       "requestedItems": [ {{ "item": "PhotoPrint", "version": "1.0", "count": 10 }},
+                           {{ "item": "CADPrint", "version": "2.0", "count": 2 }} ] }}"#
+            )
+        };
         let access = format!("/elastic/api/v1.0/instances/{id}/access-request");
-        let answer = self.server.client("POST", &access, Some(&request)).await?;
+        let answer = self.server.client("POST", &access, &request("")).await?;
         self.check_charge(&answer.body);
         self.used(&id, "after the one-off request", &json!(44)).await?;
 
         say(
             "4. The same items in a session: paid for an hour in advance, refunded to the millisecond.",
         );
-        let body = json!({ "instanceId": id });
-        let answer = self.server.client("POST", "/api/v1.0/sessions", Some(&body)).await?;
+        let body = format!(r#"{{ "instanceId": "{id}" }}"#);
+        let answer = self.server.client("POST", "/api/v1.0/sessions", &body).await?;
         let session = format!("/api/v1.0/sessions/{}", text(&answer.body, "/sessionId")?);
-        let mut request = request;
-        if let Some(members) = request.as_object_mut() {
-            members.insert("rollbackOnDeny".to_owned(), json!(true));
-        }
-        let answer = self.server.client("PUT", &session, Some(&request)).await?;
+        let whole_set = request(r#" "rollbackOnDeny": true,"#);
+        let answer = self.server.client("PUT", &session, &whole_set).await?;
         self.check_charge(&answer.body);
         self.used(&id, "while the session is active", &json!(88)).await?;
-        let answer = self.server.client("DELETE", &session, None).await?;
+        let answer = self.server.client("DELETE", &session, "").await?;
         self.check("status of the close", &json!(answer.status), &json!(200));
         let after_close = self.server.used(&id).await?;
         let consumed = millionths(&after_close).and_then(|used| used.checked_sub(44_000_000));

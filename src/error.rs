@@ -21,6 +21,14 @@ pub enum BrokerError {
     /// The disk has no room for further charges.
     #[error("storage is full: charges are refused until there is room on the disk")]
     StorageFull,
+    /// What was asked does not fit one record, and one request is one record.
+    #[error("the request makes a record of {bytes} bytes, {limit} are the limit: split it")]
+    RecordTooLong {
+        /// What it would take.
+        bytes: usize,
+        /// What there is.
+        limit: usize,
+    },
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Stopping,
@@ -64,6 +72,7 @@ impl BrokerError {
             BrokerError::Refused(refusal) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
             BrokerError::StorageFull => "storage-full",
+            BrokerError::RecordTooLong { .. } => "record-too-long",
             BrokerError::Stopping => "stopping",
             BrokerError::Fault => "internal-error",
             BrokerError::NoAnswer { .. } => "no-answer",
@@ -77,6 +86,7 @@ impl BrokerError {
             BrokerError::Refused(_)
             | BrokerError::Overloaded { .. }
             | BrokerError::StorageFull
+            | BrokerError::RecordTooLong { .. }
             | BrokerError::Stopping
             | BrokerError::Fault => Effect::None,
             BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => Effect::Unknown,

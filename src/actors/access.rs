@@ -14,7 +14,6 @@ use crate::domain::event::{Access, Event, Record, SessionAccess};
 use crate::domain::ids::{CorrelationId, LineItemNumber, Sequence};
 use crate::domain::line_item::Posting;
 use crate::domain::request::AccessRequest;
-use crate::error::BrokerError;
 
 /// A decided access request: the record itself, one-off or of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +166,8 @@ impl Job {
             ) {
                 Ok(sequence) => return Outcome::Appended(sequence, access),
                 Err((NotAppended::Moved, reply)) => self.reply = reply,
-                Err((NotAppended::Down(down), reply)) => {
-                    reply.now(BrokerError::JournalDown(down));
+                Err((NotAppended::Refused(error), reply)) => {
+                    reply.now(error);
                     return Outcome::Ended;
                 }
             }

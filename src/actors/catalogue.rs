@@ -111,7 +111,7 @@ impl CatalogueActor {
         });
         match (appended, reply) {
             (Ok(sequence), _) => owned.dirty.extend(snapshot::changes(sequence, &record)),
-            (Err(down), Some(reply)) => reply.now(BrokerError::JournalDown(down)),
+            (Err(error), Some(reply)) => reply.now(error),
             (Err(_), None) => {}
         }
     }

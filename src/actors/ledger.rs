@@ -63,8 +63,8 @@ pub(crate) struct Basis {
 pub(crate) enum NotAppended {
     /// What the decision read has moved meanwhile: decide again.
     Moved,
-    /// The journal has stopped.
-    Down(JournalDown),
+    /// It cannot be appended at all.
+    Refused(BrokerError),
 }
 
 /// The journal with the checks of append in front of it.
@@ -142,8 +142,11 @@ impl Ledger {
             }
             let mut queue = match self.journal.queue() {
                 Ok(queue) => queue,
-                Err(down) => return Err((NotAppended::Down(down), reply)),
+                Err(down) => return Err((NotAppended::Refused(down.into()), reply)),
             };
+            if let Err(error) = check_length(bytes, &queue) {
+                return Err((NotAppended::Refused(error), reply));
+            }
             if self.tenant().number != basis.tenant.number {
                 return Err((NotAppended::Moved, reply));
             }
@@ -161,12 +164,13 @@ impl Ledger {
         instance: Option<&Arc<Instance>>,
         record: &Record,
         publish: impl FnOnce(Sequence) -> Box<dyn OnDurable>,
-    ) -> Result<Sequence, JournalDown> {
+    ) -> Result<Sequence, BrokerError> {
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode(record, bytes);
             let mut cell = instance.map(|instance| instance.cell());
-            let mut queue: Queue<'_> = self.journal.queue()?;
+            let mut queue = self.journal.queue()?;
+            check_length(bytes, &queue)?;
             if let Some(cell) = &mut cell {
                 assert!(record.at >= cell.last_stamp, "time does not run backwards in a turn");
                 cell.last_stamp = record.at;
@@ -223,6 +227,11 @@ impl Ledger {
             dirty.push(Arc::clone(instance));
         }
     }
+}
+
+fn check_length(bytes: &[u8], queue: &Queue<'_>) -> Result<(), BrokerError> {
+    let (bytes, limit) = (bytes.len(), queue.record_bytes_max());
+    if bytes <= limit { Ok(()) } else { Err(BrokerError::RecordTooLong { bytes, limit }) }
 }
 
 /// Tells a task that the journal has come so far.

@@ -129,9 +129,7 @@ impl SessionActor {
             match appended {
                 Ok(sequence) => return self.apply(sequence, &record, turn, owned),
                 Err((NotAppended::Moved, returned)) => reply = returned,
-                Err((NotAppended::Down(down), reply)) => {
-                    return reply.now(BrokerError::JournalDown(down));
-                }
+                Err((NotAppended::Refused(error), reply)) => return reply.now(error),
             }
         }
     }

@@ -26,6 +26,7 @@ pub(super) struct Server {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Value,
+    text: String,
 }
 
 impl Server {
@@ -69,10 +70,10 @@ impl Server {
         &self,
         method: &str,
         path: &str,
-        body: &Value,
+        body: &str,
     ) -> Result<Answer, String> {
-        show_request(method, path, Some(body));
-        let answer = self.call(&self.admin_token, method, path, Some(body)).await?;
+        show_request(method, path, body);
+        let answer = self.call(&self.admin_token, method, path, body).await?;
         show_answer(&answer);
         Ok(answer)
     }
@@ -82,7 +83,7 @@ impl Server {
         &self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        body: &str,
     ) -> Result<Answer, String> {
         show_request(method, path, body);
         let answer = self.call(&self.client_token, method, path, body).await?;
@@ -93,7 +94,7 @@ impl Server {
     /// What has been used of the line item.
     pub(super) async fn used(&self, id: &str) -> Result<Value, String> {
         let path = format!("/provisioning/api/v1.0/instances/{id}/line-items/ACT01-Elastic");
-        let answer = self.call(&self.client_token, "GET", &path, None).await?;
+        let answer = self.call(&self.client_token, "GET", &path, "").await?;
         Ok(answer.body.pointer("/used").cloned().unwrap_or(Value::Null))
     }
 
@@ -102,7 +103,7 @@ impl Server {
         token: &str,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        body: &str,
     ) -> Result<Answer, String> {
         let failed = |error: String| format!("{method} {path}: {error}");
         let stream = TcpStream::connect(&self.address).await;
@@ -111,30 +112,29 @@ impl Server {
             .await
             .map_err(|error| failed(error.to_string()))?;
         tokio::spawn(connection);
-        let bytes = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.address)
-            .header("authorization", format!("Bearer {token}"))
-            .header("x-instance-id", &self.instance);
-        if self.instance.is_empty() {
-            request = request_without_instance(method, path, &self.address, token);
+            .header("authorization", format!("Bearer {token}"));
+        if !self.instance.is_empty() {
+            request = request.header("x-instance-id", &self.instance);
         }
         let request = request
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(bytes)))
+            .body(Full::new(Bytes::from(body.to_owned())))
             .map_err(|error| failed(error.to_string()))?;
         let response: Response<_> =
             sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
         let status = response.status().as_u16();
         let collected = response.into_body().collect().await;
         let bytes = collected.map_err(|error| failed(error.to_string()))?.to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         if status >= 400 {
-            return Err(failed(format!("{status} {body}")));
+            return Err(failed(format!("{status} {text}")));
         }
-        Ok(Answer { status, body })
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer { status, body, text })
     }
 
     /// kill -9.
@@ -178,19 +178,6 @@ impl Server {
     }
 }
 
-fn request_without_instance(
-    method: &str,
-    path: &str,
-    host: &str,
-    token: &str,
-) -> hyper::http::request::Builder {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", host)
-        .header("authorization", format!("Bearer {token}"))
-}
-
 fn program() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("where this program is: {error}"))
 }
@@ -214,16 +201,13 @@ async fn spawn(data: &std::path::Path) -> Result<(Child, String), String> {
     Ok((child, address.to_owned()))
 }
 
-fn show_request(method: &str, path: &str, body: Option<&Value>) {
+fn show_request(method: &str, path: &str, body: &str) {
     println!("   > {method} {path}");
-    if let Some(body) = body {
-        println!("   > {body}");
+    if !body.is_empty() {
+        println!("   > {}", body.replace("\n       ", "\n   >   "));
     }
 }
 
 fn show_answer(answer: &Answer) {
-    match &answer.body {
-        Value::Null => println!("   < {}", answer.status),
-        body => println!("   < {} {body}", answer.status),
-    }
+    println!("   < {} {}", answer.status, answer.text);
 }

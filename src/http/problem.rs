@@ -192,6 +192,7 @@ impl From<BrokerError> for Problem {
             BrokerError::Overloaded { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
+            BrokerError::RecordTooLong { .. } => (StatusCode::BAD_REQUEST, None),
             BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),
             BrokerError::Fault => (StatusCode::INTERNAL_SERVER_ERROR, None),
             BrokerError::Stopping | BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => {
@@ -227,6 +228,7 @@ mod tests {
             (Refusal::SessionEnded(Ended::Terminated).into(), 403, 409),
             (Refusal::SessionEnded(Ended::Failed).into(), 403, 409),
             (BrokerError::Overloaded { limit: 1 }, 503, 503),
+            (BrokerError::RecordTooLong { bytes: 2, limit: 1 }, 400, 400),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),

@@ -244,6 +244,11 @@ impl Queue<'_> {
         sequence
     }
 
+    /// The longest payload that [`Queue::append`] takes.
+    pub fn record_bytes_max(&self) -> usize {
+        self.line.limits.record_bytes_max
+    }
+
     /// The last record appended.
     pub fn last(&self) -> Sequence {
         self.state.as_ref().expect("held until drop").appended

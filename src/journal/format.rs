@@ -94,3 +94,7 @@ coded_enum!(Next {
     3 => Halted,
     4 => Terminated,
 });
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

@@ -1,0 +1,293 @@
+//! Records come back as they were written, and old bytes keep their meaning.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::ids::{
+    CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence,
+    SessionId, SessionNumber, Text,
+};
+use crate::domain::time::{Period, Timestamp};
+use crate::domain::tokens::{Count, Rate, Tokens};
+
+fn text() -> impl Strategy<Value = Text> {
+    "[a-zA-Z0-9é .:/-]{0,20}".prop_map(|text| Text::new(&text).unwrap())
+}
+
+fn tokens() -> impl Strategy<Value = Tokens> {
+    (0..=Tokens::MAX.units()).prop_map(|units| Tokens::from_units(units).unwrap())
+}
+
+fn number<T>(new: fn(Sequence) -> T) -> impl Strategy<Value = T>
+where
+    T: std::fmt::Debug,
+{
+    any::<u64>().prop_map(move |number| new(Sequence::new(number)))
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_ms)
+}
+
+fn request() -> impl Strategy<Value = Arc<AccessRequest>> {
+    let document = || proptest::option::of(Just(Document::from_checked(r#"{"a":[1,"é"]}"#)));
+    let count = (1..=1_000_000_000_000u64).prop_map(|units| Count::from_units(units).unwrap());
+    let item = (text(), text(), count, document()).prop_map(|(name, version, count, metadata)| {
+        RequestedItem { name, version, count, metadata }
+    });
+    let requester = (text(), text(), document()).prop_map(|(kind, value, dictionary)| Requester {
+        kind,
+        value,
+        dictionary,
+    });
+    (requester, vec(item, 0..4))
+        .prop_map(|(requester, items)| Arc::new(AccessRequest { requester, items }))
+}
+
+fn verdicts() -> impl Strategy<Value = Vec<Verdict>> {
+    let rate = (0..=1_000_000_000_000u64).prop_map(|units| Rate::from_units(units).unwrap());
+    let take = (number(LineItemNumber::new), rate, tokens())
+        .prop_map(|(line_item, rate, tokens)| Take { line_item, rate, tokens });
+    let denial = prop_oneof![
+        Just(Denial::NoStatus),
+        Just(Denial::UnknownItem),
+        Just(Denial::NoLineItem),
+        Just(Denial::Insufficient)
+    ];
+    let granted = vec(take, 0..3).prop_map(Verdict::Granted);
+    vec(prop_oneof![granted, denial.prop_map(Verdict::Denied)], 0..4)
+}
+
+fn postings() -> impl Strategy<Value = Vec<Posting>> {
+    let posting = (number(LineItemNumber::new), text(), tokens(), any::<u64>());
+    vec(
+        posting.prop_map(|(line_item, activation_id, used, open_lines)| Posting {
+            line_item,
+            activation_id,
+            after: Balance { used, open_lines },
+        }),
+        0..4,
+    )
+}
+
+fn refunds() -> impl Strategy<Value = Vec<Refund>> {
+    let refund = (number(LineItemNumber::new), text(), 0..100usize, tokens());
+    vec(
+        refund.prop_map(|(line_item, activation_id, item, tokens)| Refund {
+            line_item,
+            activation_id,
+            item,
+            tokens,
+        }),
+        0..4,
+    )
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let state = prop_oneof![
+        Just(LineItemState::Deployed),
+        Just(LineItemState::Inactive),
+        Just(LineItemState::Obsolete)
+    ];
+    let overdraft = prop_oneof![
+        Just(Overdraft::None),
+        any::<u64>().prop_map(Overdraft::Number),
+        Just(Overdraft::Unlimited)
+    ];
+    let names = (text(), text(), proptest::option::of(text()));
+    (names, state, any::<u64>(), time(), time(), any::<bool>(), overdraft).prop_map(
+        |(
+            (activation_id, series, reset_frequency),
+            state,
+            quantity,
+            start,
+            end,
+            elastic,
+            overdraft,
+        )| {
+            Terms {
+                activation_id,
+                state,
+                quantity,
+                start,
+                end,
+                elastic,
+                series,
+                overdraft,
+                reset_frequency,
+            }
+        },
+    )
+}
+
+fn catalogue_event() -> impl Strategy<Value = Event> {
+    let class = prop_oneof![Just(KeyClass::Administration), Just(KeyClass::Client)];
+    let key = (text(), class, "[A-Z\n-]{0,40}", time())
+        .prop_map(|(id, class, pem, created)| RegisteredKey { id, class, pem, created });
+    let rate = (0..=1_000_000_000_000u64).prop_map(|units| Rate::from_units(units).unwrap());
+    let item =
+        (text(), text(), rate).prop_map(|(name, version, rate)| RatedItem { name, version, rate });
+    let table = (text(), text(), time(), vec(item, 0..4)).prop_map(
+        |(series, version, effective_from, items)| NewRateTable {
+            series,
+            version,
+            effective_from,
+            items,
+        },
+    );
+    prop_oneof![
+        key.prop_map(Event::KeyRegistered),
+        table.prop_map(Event::RateTablePublished),
+        (text(), number(RateTableNumber::new))
+            .prop_map(|(series, number)| Event::RateTableDeleted { series, number }),
+        (any::<u128>(), text(), text(), any::<bool>()).prop_map(
+            |(id, short_name, account_id, default)| {
+                Event::InstanceCreated {
+                    id: InstanceId::from_u128(id),
+                    short_name,
+                    account_id,
+                    default,
+                }
+            }
+        ),
+        (number(InstanceNumber::new), proptest::option::of(number(LineItemNumber::new)), terms())
+            .prop_map(|(instance, number, terms)| Event::LineItemMapped {
+                instance,
+                number,
+                terms
+            }),
+        (number(InstanceNumber::new), number(LineItemNumber::new), text()).prop_map(
+            |(instance, number, activation_id)| Event::LineItemDeleted {
+                instance,
+                number,
+                activation_id
+            }
+        ),
+    ]
+}
+
+fn access_event() -> impl Strategy<Value = Event> {
+    let next = prop_oneof![
+        Just(Next::Unchanged),
+        (1..u64::MAX).prop_map(|ms| Next::Charged(Period::from_ms(ms).unwrap())),
+        Just(Next::Halted),
+        Just(Next::Terminated)
+    ];
+    let place = || (number(InstanceNumber::new), any::<u128>().prop_map(CorrelationId::from_u128));
+    let session = || number(SessionNumber::new);
+    prop_oneof![
+        (place(), request(), verdicts(), postings()).prop_map(
+            |((instance, correlation), request, verdicts, postings)| {
+                Event::Access(Arc::new(Access {
+                    instance,
+                    correlation,
+                    request,
+                    verdicts,
+                    postings,
+                }))
+            }
+        ),
+        (any::<u128>(), number(InstanceNumber::new)).prop_map(|(id, instance)| {
+            Event::SessionCreated { id: SessionId::from_u128(id), instance }
+        }),
+        ((place(), session(), any::<u128>()), request(), verdicts(), refunds(), postings(), next)
+            .prop_map(
+                |(
+                    ((instance, correlation), session, refund),
+                    request,
+                    verdicts,
+                    refunds,
+                    postings,
+                    next,
+                )| {
+                    let refund_correlation = CorrelationId::from_u128(refund);
+                    Event::SessionAccess(Arc::new(SessionAccess {
+                        session,
+                        instance,
+                        correlation,
+                        refund_correlation,
+                        request,
+                        verdicts,
+                        refunds,
+                        postings,
+                        next,
+                    }))
+                }
+            ),
+        (place(), session(), refunds(), postings()).prop_map(
+            |((instance, correlation), session, refunds, postings)| {
+                Event::SessionClosed(Arc::new(SessionClosed {
+                    session,
+                    instance,
+                    correlation,
+                    refunds,
+                    postings,
+                }))
+            }
+        ),
+    ]
+}
+
+fn bytes(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(record, &mut bytes);
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn every_record_comes_back(at in time(), event in prop_oneof![catalogue_event(), access_event()]) {
+        let record = Record { at, event };
+        prop_assert_eq!(decode(&bytes(&record)), Ok(record));
+    }
+
+    #[test]
+    fn a_record_that_lost_its_end_is_refused(event in access_event(), cut in any::<prop::sample::Index>()) {
+        let whole = bytes(&Record { at: Timestamp::default(), event });
+        let kept = cut.index(whole.len());
+        prop_assert!(decode(&whole[..kept]).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = decode(&bytes);
+    }
+}
+
+/// The bytes of format version 1. If this test has to change, so has the version.
+#[test]
+fn the_tutorials_charge_has_these_bytes() {
+    let text = |text: &str| Text::new(text).unwrap();
+    let line_item = LineItemNumber::new(Sequence::new(5));
+    let granted = |rate: u64, tokens: u64| {
+        let rate = Rate::from_units(rate * 1_000_000_000).unwrap();
+        Verdict::Granted(vec![Take { line_item, rate, tokens: Tokens::whole(tokens) }])
+    };
+    let item = |name: &str, version: &str, count: u64| RequestedItem {
+        name: text(name),
+        version: text(version),
+        count: Count::from_units(count * 1_000_000_000).unwrap(),
+        metadata: None,
+    };
+    let requester = Requester { kind: text("user"), value: text("LisaBarry"), dictionary: None };
+    let items = vec![item("PhotoPrint", "1.0", 10), item("CADPrint", "2.0", 2)];
+    let posting = Posting {
+        line_item,
+        activation_id: text("ACT01-Elastic"),
+        after: Balance { used: Tokens::whole(44), open_lines: 0 },
+    };
+    let access = Access {
+        instance: InstanceNumber::new(Sequence::new(4)),
+        correlation: CorrelationId::from_u128(0x5c8e_c4fd_f17f_4657_bf09_74a9_7ddc_9f8b),
+        request: Arc::new(AccessRequest { requester, items }),
+        verdicts: vec![granted(3, 30), granted(7, 14)],
+        postings: vec![posting],
+    };
+    let at = Timestamp::from_ms(1_695_821_887_865);
+    let record = Record { at, event: Event::Access(Arc::new(access)) };
+    let hex: String = bytes(&record).iter().map(|byte| format!("{byte:02x}")).collect();
+    insta::assert_snapshot!(hex, @"f9f2f1b6ad3107045c8ec4fdf17f4657bf0974a97ddc9f8b0475736572094c697361426172727900020a50686f746f5072696e7403312e3080c8afa02500084341445072696e7403322e3080a8d6b907000201010580bcc1960b3c010105808cee891a1c01050d41435430312d456c61737469635800");
+}
