@@ -19,7 +19,6 @@ use super::wire::{Dialect, Version};
 use super::{Server, access, body, instances, line_items, ops, rate_tables, sessions};
 use crate::auth::Role;
 use crate::broker::Broker;
-use crate::domain::refusal::Refusal;
 
 /// Header fields of one request. hyper counts them as well, but above 100, and with a limit of its
 /// own it would allocate for every request.
@@ -119,19 +118,15 @@ async fn run(
     body: Incoming,
     found: Found<'_, '_>,
 ) -> Result<Answer, Problem> {
-    let caller = found.route.caller;
+    let (caller, operation) = (found.route.caller, found.route.operation);
     if caller == Caller::Anyone {
-        return Ok(match found.route.operation {
-            Operation::Readiness => ops::readiness(&server.broker),
-            Operation::Metrics => ops::metrics(&server.metrics_text),
-            _ => ops::liveness(),
-        });
+        return Ok(ops::answer(operation, &server.broker, &server.metrics_text));
     }
     let principal = scope::authenticate(&server.verifier, &head.headers)?;
-    let is_client = principal.role == Role::Client;
-    if is_client && caller == Caller::Administration {
-        return Err(Refusal::Forbidden.into());
+    if caller == Caller::Administration {
+        principal.may_administer()?;
     }
+    let is_client = principal.role == Role::Client;
     let header = scope::instance_header(&head.headers)?;
     if is_client && caller == Caller::ClientOfInstanceOrAdministration && header.is_none() {
         let detail = format!("a client sends `{}` with this call", scope::INSTANCE_HEADER);
@@ -163,6 +158,8 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::ReadSession => sessions::read(call).await,
         Operation::Heartbeat => sessions::heartbeat(call).await,
         Operation::CloseSession => sessions::close(call).await,
-        Operation::Liveness | Operation::Readiness | Operation::Metrics => Ok(ops::liveness()),
+        operation @ (Operation::Liveness | Operation::Readiness | Operation::Metrics) => {
+            Ok(ops::answer(operation, call.broker(), &call.server.metrics_text))
+        }
     }
 }

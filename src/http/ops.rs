@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::answer::Answer;
+use super::routes::Operation;
 use super::wire::{Bracket, Json};
 use crate::broker::Broker;
 
@@ -14,13 +15,24 @@ const JSON: &str = "application/json";
 /// Gives the text of `/metrics`: whoever installed the recorder knows how.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// The answer to one of the three.
+pub(super) fn answer(operation: Operation, broker: &Broker, text: &MetricsText) -> Answer {
+    if operation == Operation::Readiness {
+        readiness(broker)
+    } else if operation == Operation::Metrics {
+        Answer::plain(StatusCode::OK, PROMETHEUS, text().into_bytes())
+    } else {
+        liveness()
+    }
+}
+
 /// The process answers: that is all it says.
-pub(super) fn liveness() -> Answer {
+fn liveness() -> Answer {
     Answer::plain(StatusCode::OK, JSON, br#"{"status":"live"}"#.to_vec())
 }
 
 /// Whether requests can be served, else why not.
-pub(super) fn readiness(broker: &Broker) -> Answer {
+fn readiness(broker: &Broker) -> Answer {
     let readiness = broker.readiness();
     let mut json = Json::with_capacity(64);
     json.open(Bracket::Object);
@@ -37,9 +49,4 @@ pub(super) fn readiness(broker: &Broker) -> Answer {
     };
     json.close(Bracket::Object);
     Answer::plain(status, JSON, json.into_bytes())
-}
-
-/// All figures.
-pub(super) fn metrics(text: &MetricsText) -> Answer {
-    Answer::plain(StatusCode::OK, PROMETHEUS, text().into_bytes())
 }

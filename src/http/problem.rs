@@ -4,6 +4,7 @@
 use hyper::StatusCode;
 
 use super::wire::{Bracket, Dialect, Fault, Json};
+use crate::auth::Forbidden;
 use crate::domain::ids::CorrelationId;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::error::{BrokerError, Effect};
@@ -160,6 +161,12 @@ impl Problem {
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Problem {
         Problem::bad_request(fault.code, fault.detail)
+    }
+}
+
+impl From<Forbidden> for Problem {
+    fn from(forbidden: Forbidden) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, forbidden.code(), forbidden.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use super::problem::{Header, Problem};
-use crate::auth::{Principal, Role, Scope, Unauthorized, Verifier};
+use crate::auth::{Forbidden, Principal, Role, Scope, Unauthorized, Verifier};
 use crate::broker::Reach;
 use crate::domain::ids::InstanceId;
 use crate::domain::refusal::Refusal;
@@ -95,8 +95,9 @@ impl<'a> Claims<'a> {
         match self.principal.role {
             Role::Administration => Ok(()),
             Role::Client => {
-                let id = InstanceId::parse(name).ok_or(Refusal::Forbidden)?;
-                self.principal.scope(id).map(drop).map_err(|_| Refusal::Forbidden.into())
+                // The words for a foreign instance, an unknown one and what is no id are the same.
+                let id = InstanceId::parse(name).ok_or(Forbidden::Instance)?;
+                Ok(self.principal.scope(id).map(drop)?)
             }
         }
     }
@@ -110,7 +111,7 @@ impl<'a> Claims<'a> {
             return Err(Refusal::InstanceMismatch.into());
         }
         let id = InstanceId::parse(name).ok_or(Refusal::UnknownInstance)?;
-        self.principal.scope(id).map_err(|_| Refusal::Forbidden.into())
+        Ok(self.principal.scope(id)?)
     }
 
     /// The sessions that the call may see: all only for administration without a header.

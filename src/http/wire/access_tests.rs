@@ -1,9 +1,9 @@
 //! What an access request may say (promises.md, table A), and what its answer looks like.
 
-use super::super::Version;
-use super::*;
 use std::sync::Arc;
 
+use super::super::Version;
+use super::*;
 use crate::domain::event::Access;
 use crate::domain::ids::{CorrelationId, InstanceNumber, LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;

@@ -168,12 +168,15 @@ impl Reader {
 
     /// What is malformed is told before what is merely wrong, wherever in the text it stands.
     fn explain(self, error: &serde_json::Error, text: &str) -> Fault {
+        if self.flaw.borrow().is_none() && !error.is_data() {
+            return bad_json(error);
+        }
         if let Err(malformed) = serde_json::from_str::<de::IgnoredAny>(text) {
             return bad_json(&malformed);
         }
         let flaw = self.flaw.take().unwrap_or_else(|| {
             // An object or a list that is none: serde_json finds that by itself.
-            let top = self.path.borrow().is_empty() || !error.is_data();
+            let top = self.path.borrow().is_empty();
             Flaw::new(if top { "bad-json" } else { "bad-type" }, error.to_string())
         });
         self.located(flaw, text)

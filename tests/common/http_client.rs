@@ -1,0 +1,107 @@
+//! A small HTTP/1.1 client over a socket: it sends exactly the bytes that a test wants sent.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A connection to the server under test.
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// An answer, as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    /// The body as JSON. Only for tests: its numbers are doubles.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Status and code: of a problem its `code`, else `ok`.
+    pub(crate) fn outcome(&self) -> (u16, String) {
+        let is_problem = self.header("content-type") == Some("application/problem+json");
+        let code =
+            is_problem.then(|| self.json().get("code").and_then(Value::as_str).map(str::to_owned));
+        (self.status, code.flatten().unwrap_or_else(|| "ok".to_owned()))
+    }
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).await.expect("the server listens");
+        Client { stream, received: Vec::new() }
+    }
+
+    /// Sends these bytes and nothing else.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("the server reads");
+    }
+
+    /// Sends a request whose head is complete but for `Host` and `Content-Length`.
+    pub(crate) async fn request(&mut self, head: &str, body: &str) -> Answer {
+        self.send(bytes_of(head, body).as_bytes()).await;
+        self.answer().await
+    }
+
+    /// The next answer.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        self.try_answer().await.expect("an answer")
+    }
+
+    /// The next answer; `None` if the server ends the connection instead.
+    pub(crate) async fn try_answer(&mut self) -> Option<Answer> {
+        let end = loop {
+            let found = self.received.windows(4).position(|window| window == b"\r\n\r\n");
+            match found {
+                Some(position) => break position + 4,
+                None if self.receive().await == 0 => return None,
+                None => {}
+            }
+        };
+        let head = String::from_utf8(self.received.drain(..end).collect()).expect("an ASCII head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let mut answer = Answer { status: status.expect("a status"), head, body: String::new() };
+        let length =
+            answer.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        while self.received.len() < length {
+            assert_ne!(self.receive().await, 0, "the body is complete");
+        }
+        let body = self.received.drain(..length).collect();
+        answer.body = String::from_utf8(body).expect("a text body");
+        Some(answer)
+    }
+
+    async fn receive(&mut self) -> usize {
+        // A reset is an end like any other: the server had bytes left that it did not want.
+        self.stream.read_buf(&mut self.received).await.unwrap_or(0)
+    }
+}
+
+/// A request with a `Host`, and a `Content-Length` where it has a body.
+pub(crate) fn bytes_of(head: &str, body: &str) -> String {
+    let head = head.trim_end().replace('\n', "\r\n");
+    let length = match body {
+        "" => String::new(),
+        _ => format!("content-length: {}\r\n", body.len()),
+    };
+    let (line, headers) = head.split_once("\r\n").unwrap_or((&head, ""));
+    let headers = if headers.is_empty() { String::new() } else { format!("{headers}\r\n") };
+    format!("{line} HTTP/1.1\r\nhost: farebox\r\n{headers}{length}\r\n{body}")
+}

@@ -1,0 +1,163 @@
+//! A server on a loopback port in front of a broker in memory, with keys and tokens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox::auth::{KeyPair, Role, TokenRequest, Verifier, generate_key_pair, sign};
+use farebox::broker::{Broker, Options};
+use farebox::domain::ids::Text;
+use farebox::domain::keys::{KeyClass, RegisteredKey};
+use farebox::domain::time::Timestamp;
+use farebox::env::{Clock, SystemClock};
+use farebox::http::{Limits, Server, serve};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::http_client::{Answer, Client};
+
+/// A running server.
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin_token: String,
+    client_key: KeyPair,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<usize>,
+}
+
+/// A server with the usual limits.
+pub(crate) async fn start() -> TestServer {
+    start_with(Limits::default()).await
+}
+
+/// A server with these limits.
+pub(crate) async fn start_with(limits: Limits) -> TestServer {
+    let broker = Broker::open(Options::memory()).await.expect("a broker in memory").broker;
+    let verifier = Arc::new(Verifier::new(None, Arc::new(SystemClock::new())));
+    let pair = || generate_key_pair().expect("a key pair");
+    let (admin_key, client_key) = (pair(), pair());
+    let registered = [
+        registered(KeyClass::Administration, &admin_key),
+        registered(KeyClass::Client, &client_key),
+    ];
+    verifier.set_keys(&registered).expect("good keys");
+    let server = Server::new(broker, verifier, Arc::new(|| "# figures\n".to_owned()), limits);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move {
+        let _ = stopped.await;
+    };
+    let served = tokio::spawn(async move { serve(listener, Arc::new(server), shutdown).await });
+    let admin_token = token(&admin_key, Role::Administration, &[]);
+    TestServer { address, admin_token, client_key, stop: Some(stop), served }
+}
+
+impl TestServer {
+    /// A token for these instances.
+    pub(crate) fn client_token(&self, instances: &[&str]) -> String {
+        token(&self.client_key, Role::Client, instances)
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// A JSON request of administration on a connection of its own. `target` is method and path.
+    pub(crate) async fn admin(&self, target: &str, body: &str) -> Answer {
+        self.call(&self.admin_token, target, body).await
+    }
+
+    /// The same with any token and further headers, one a line.
+    pub(crate) async fn call(&self, token: &str, target: &str, body: &str) -> Answer {
+        let (line, headers) = target.split_once('\n').unwrap_or((target, ""));
+        let head = format!(
+            "{line}\nauthorization: Bearer {token}\ncontent-type: application/json\n{headers}"
+        );
+        self.connect().await.request(&head, body).await
+    }
+
+    /// Tells the server to stop.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// How many connections were left when it had stopped.
+    pub(crate) async fn served(self) -> usize {
+        self.served.await.expect("the server does not panic")
+    }
+
+    /// A new instance; its id.
+    pub(crate) async fn instance(&self, account_id: &str) -> String {
+        let body = json!({"shortName": format!("{account_id}-def-inst"), "accountId": account_id});
+        let answer = self.admin("POST /api/v1.0/instances", &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        text(&answer.json(), "/id")
+    }
+
+    /// Table P of the worked examples.
+    pub(crate) async fn publish_p(&self) {
+        let item = |name, version, rate| json!({"name": name, "version": version, "rate": rate});
+        let table = json!({
+            "effectiveFrom": 1_698_849_852_000_u64, "series": "P", "version": "1",
+            "items": [item("PhotoPrint", "1.0", 3), item("SignPrint", "1.0", 4), item("CADPrint", "2.0", 7)],
+        });
+        let answer = self.admin("POST /api/v1.0/rate-tables", &table.to_string()).await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (201, r#"{"message":"Rate table successfully saved"}"#)
+        );
+    }
+
+    /// A line item priced by P; later numbers end later.
+    pub(crate) async fn line_item(&self, instance: &str, number: u64, quantity: u64) {
+        let body = line_item(number, quantity);
+        let target = format!("PUT /api/v1.0/instances/{instance}/line-items");
+        let answer = self.admin(&target, &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// What is used of a line item, as it is written.
+    pub(crate) async fn used(&self, instance: &str, number: u64) -> String {
+        let target = format!("GET /api/v1.0/instances/{instance}/line-items/ACT0{number}");
+        self.admin(&target, "").await.json().pointer("/used").expect("a figure").to_string()
+    }
+}
+
+/// The body of a line item.
+pub(crate) fn line_item(number: u64, quantity: u64) -> Value {
+    json!({
+        "activationId": format!("ACT0{number}"), "state": "DEPLOYED", "quantity": quantity,
+        "start": 0, "end": 253_402_300_000_000_u64 + number,
+        "attributes": {"elastic": true, "rateTableSeries": "P"},
+    })
+}
+
+/// A string in a JSON value.
+pub(crate) fn text(value: &Value, pointer: &str) -> String {
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_else(|| panic!("{pointer} in {value}")).to_owned()
+}
+
+fn registered(class: KeyClass, pair: &KeyPair) -> RegisteredKey {
+    let id = Text::new(class.as_str()).expect("a short id");
+    RegisteredKey { id, class, pem: pair.public_pem.clone(), created: Timestamp::default() }
+}
+
+fn token(pair: &KeyPair, role: Role, instances: &[&str]) -> String {
+    let class = match role {
+        Role::Administration => KeyClass::Administration,
+        Role::Client => KeyClass::Client,
+    };
+    let request = TokenRequest {
+        role,
+        instances: instances.iter().map(|id| (*id).to_owned()).collect(),
+        expires_in: Duration::from_secs(3_600),
+        issuer: "farebox".to_owned(),
+        now: SystemClock::new().system(),
+        key_id: class.as_str().to_owned(),
+    };
+    sign(&pair.private_pem, &request).expect("a token")
+}
