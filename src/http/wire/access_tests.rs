@@ -1,4 +1,4 @@
-//! What an access request may say (promises.md, table A), and what its answer looks like.
+//! What an access request may say, and what its answer looks like.
 
 use std::sync::Arc;
 
