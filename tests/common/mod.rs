@@ -1,0 +1,16 @@
+//! What the integration tests share: the independent model and how it is compared with the
+//! product, the script language, clocks, ids, disks and dice. Each test uses a part of it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "every test compiles all of it and uses a part"
+)]
+
+pub mod dice;
+pub mod env;
+pub mod model;
+pub mod product;
+pub mod script;
+pub mod stage;

@@ -1,0 +1,276 @@
+//! Section 3: which line items pay for an item, and how much each.
+
+use std::collections::BTreeMap;
+
+use super::amount::{Amount, ceil_9, decimal, half_even_9, whole};
+use super::{Answer, Cause, HOUR_MS, LineItemState, Model, Movement, Overdraft, Presence, Refused};
+
+const ITEMS_MAX: usize = 100;
+
+/// The outcome of one item; the number is the code of v1.0 (spec 2.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Charged.
+    CheckedOut = 101,
+    /// Innocent part of a failed session request.
+    NoStatus = 102,
+    /// No effective table of a usable line item has it.
+    ItemNotFound = 201,
+    /// No usable line item at all.
+    NoActiveLineItem = 301,
+    /// Usable line items, but not enough tokens.
+    Insufficient = 306,
+}
+
+/// One thing asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub name: String,
+    pub version: String,
+    pub count: Amount,
+}
+
+impl Item {
+    /// With the count as a plain decimal.
+    pub fn new(name: &str, version: &str, count: &str) -> Item {
+        Item { name: name.to_owned(), version: version.to_owned(), count: decimal(count) }
+    }
+}
+
+/// What one line item was charged for one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineAnswer {
+    pub activation: String,
+    pub rate: Amount,
+    pub tokens: Amount,
+}
+
+/// The answer to one item; `item` is echoed with its count as rounded (spec 3.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemAnswer {
+    pub item: Item,
+    pub status: Status,
+    pub total: Amount,
+    pub lines: Vec<LineAnswer>,
+}
+
+/// What one line item pays for one item, and is refunded from (spec 4.8).
+#[derive(Clone, Debug)]
+pub(super) struct ChargeLine {
+    pub(super) mapping: usize,
+    pub(super) rate: Amount,
+    pub(super) tokens: Amount,
+}
+
+/// Spec 3.3: first what is entitled, of all line items; then the overdrafts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pass {
+    Entitled,
+    Overdraft,
+}
+
+/// Tokens by mapping that a request moves if it is granted: charges positive, refunds negative.
+pub(super) type Pending = BTreeMap<usize, Amount>;
+
+/// What each item of a request would be charged, or why not.
+pub(super) type Outcomes = Vec<Result<Vec<ChargeLine>, Status>>;
+
+/// Counts and rates are at most 10^9 (spec 8).
+pub(super) fn rate_max() -> Amount {
+    whole(10).pow(9)
+}
+
+/// A charge that takes `used` past this is denied; only Unlimited gets there (spec 8).
+fn used_max() -> Amount {
+    whole(8) * whole(10).pow(19)
+}
+
+/// Spec 3.7, 8, 10 no. 34: counts to nine decimals, above 0, at most 10^9; at most 100 items.
+pub(super) fn checked_items(items: &[Item]) -> Answer<Vec<Item>> {
+    if items.len() > ITEMS_MAX {
+        return Err(Refused::Invalid);
+    }
+    let checked = |item: &Item| {
+        let count = half_even_9(&item.count);
+        let fine = whole(0) < count && count <= rate_max() && !item.name.is_empty();
+        if fine { Ok(Item { count, ..item.clone() }) } else { Err(Refused::Invalid) }
+    };
+    items.iter().map(checked).collect()
+}
+
+impl Model {
+    /// POST `/access-request` (spec 3.5): each item alone, in order, whatever became of the others.
+    pub fn access(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
+        self.advance(at);
+        let items = checked_items(items)?;
+        self.known_instance(instance)?;
+        let outcomes = self.allocate_each(instance, &items, at, Pending::new());
+        for line in outcomes.iter().flatten().flatten() {
+            self.book(at, line.mapping, None, Cause::Access, line.tokens.clone());
+        }
+        Ok(self.answers(&items, &outcomes))
+    }
+
+    /// Each item in order (spec 3.5, 3.6); what one is granted is pending for those behind it.
+    pub(super) fn allocate_each(
+        &self,
+        instance: &str,
+        items: &[Item],
+        now: u64,
+        mut pending: Pending,
+    ) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        for item in items {
+            let outcome = self.allocate(instance, item, now, &pending);
+            for line in outcome.iter().flatten() {
+                *pending.entry(line.mapping).or_insert(whole(0)) += &line.tokens;
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// Spec 3.4, without the rules of section 5.
+    fn allocate(
+        &self,
+        instance: &str,
+        item: &Item,
+        now: u64,
+        pending: &Pending,
+    ) -> Result<Vec<ChargeLine>, Status> {
+        let usable = self.candidates(instance, now);
+        if usable.is_empty() {
+            return Err(Status::NoActiveLineItem);
+        }
+        let with_rate = |index| Some((index, self.rate(index, item, now)?));
+        let priced: Vec<(usize, Amount)> = usable.into_iter().filter_map(with_rate).collect();
+        if priced.is_empty() {
+            return Err(Status::ItemNotFound);
+        }
+
+        let mut lines = Vec::<ChargeLine>::new();
+        // What is still missing, in tokens at the rate of the last that gave; at first, nobody has.
+        let mut missing: Option<(Amount, Amount)> = None;
+        for pass in [Pass::Entitled, Pass::Overdraft] {
+            for (mapping, rate) in &priced {
+                if missing.as_ref().is_some_and(|(need, _)| *need == whole(0)) {
+                    break;
+                }
+                let mut used = self.used_of(*mapping) + pending.get(mapping).unwrap_or(&whole(0));
+                let own = lines.iter().filter(|line| line.mapping == *mapping);
+                used += own.map(|line| line.tokens.clone()).sum::<Amount>();
+
+                let capacity = self.capacity(*mapping, pass, &used);
+                if capacity == Some(whole(0)) && *rate > whole(0) {
+                    continue;
+                }
+                let need = match missing {
+                    None => &item.count * rate,
+                    Some((need, last_rate)) if last_rate == *rate => need,
+                    Some((need, last_rate)) => ceil_9(&(need / last_rate)) * rate,
+                };
+                let take = capacity.map_or(need.clone(), |capacity| capacity.min(need.clone()));
+                if used + &take > used_max() {
+                    return Err(Status::Insufficient);
+                }
+                missing = Some((need - &take, rate.clone()));
+                lines.push(ChargeLine { mapping: *mapping, rate: rate.clone(), tokens: take });
+            }
+        }
+        match missing {
+            Some((need, _)) if need == whole(0) => Ok(merged(lines)),
+            Some(_) | None => Err(Status::Insufficient),
+        }
+    }
+
+    /// Spec 3.2: DEPLOYED, elastic, within its dates; in charging order.
+    fn candidates(&self, instance: &str, now: u64) -> Vec<usize> {
+        let slack = if self.timezone_tolerant { 12 * HOUR_MS } else { 0 };
+        let mut indices = self.in_charging_order(instance);
+        indices.retain(|index| {
+            let terms = &self.mapping(*index).terms;
+            let (from, to) = (terms.start.saturating_sub(slack), terms.end.saturating_add(slack));
+            terms.elastic && terms.state == LineItemState::Deployed && from <= now && now <= to
+        });
+        indices
+    }
+
+    /// Spec 3.2: earliest end, then earliest start, then activation id.
+    pub(super) fn in_charging_order(&self, instance: &str) -> Vec<usize> {
+        let listed = |index: &usize| {
+            let mapping = self.mapping(*index);
+            mapping.presence == Presence::Listed && mapping.instance == instance
+        };
+        let mut indices: Vec<usize> = (0..self.mappings.len()).filter(listed).collect();
+        indices.sort_by_key(|index| {
+            let mapping = self.mapping(*index);
+            (mapping.terms.end, mapping.terms.start, &mapping.activation)
+        });
+        indices
+    }
+
+    /// Spec 3.1: the latest effective table of the line item's series, and no other.
+    fn rate(&self, mapping: usize, item: &Item, now: u64) -> Option<Amount> {
+        let series = &self.mapping(mapping).terms.series;
+        let effective = |t: &&super::RateTable| t.series == *series && t.effective_from <= now;
+        // Of equals `max_by_key` takes the last, which is the later created.
+        let table = self.tables.iter().filter(effective).max_by_key(|t| t.effective_from)?;
+        let same =
+            |rated: &&super::RatedItem| rated.name == item.name && rated.version == item.version;
+        table.items.iter().find(same).map(|rated| rated.rate.clone())
+    }
+
+    /// Spec 3.3: what a line item that is used so far may still give; `None` is no bound.
+    pub(super) fn capacity(&self, mapping: usize, pass: Pass, used: &Amount) -> Option<Amount> {
+        let terms = &self.mapping(mapping).terms;
+        let overdraft = match (pass, terms.overdraft) {
+            (Pass::Entitled, _) | (Pass::Overdraft, Overdraft::None) => whole(0),
+            (Pass::Overdraft, Overdraft::Number(limit)) => whole(limit),
+            (Pass::Overdraft, Overdraft::Unlimited) => return None,
+        };
+        Some((whole(terms.quantity) + overdraft - used).max(whole(0)))
+    }
+
+    pub(super) fn answers(&self, items: &[Item], outcomes: &Outcomes) -> Vec<ItemAnswer> {
+        let answer = |(item, outcome): (&Item, &Result<Vec<ChargeLine>, Status>)| {
+            let line = |line: &ChargeLine| LineAnswer {
+                activation: self.mapping(line.mapping).activation.clone(),
+                rate: line.rate.clone(),
+                tokens: line.tokens.clone(),
+            };
+            let lines: Vec<LineAnswer> = outcome.iter().flatten().map(line).collect();
+            ItemAnswer {
+                item: item.clone(),
+                status: outcome.as_ref().map_or_else(|denied| *denied, |_| Status::CheckedOut),
+                total: lines.iter().map(|line| line.tokens.clone()).sum(),
+                lines,
+            }
+        };
+        items.iter().zip(outcomes).map(answer).collect()
+    }
+
+    pub(super) fn book(
+        &mut self,
+        at: u64,
+        mapping: usize,
+        session: Option<&str>,
+        cause: Cause,
+        tokens: Amount,
+    ) {
+        let activation = self.mapping(mapping).activation.clone();
+        let session = session.map(str::to_owned);
+        self.ledger.push(Movement { at, mapping, activation, session, cause, tokens });
+    }
+}
+
+/// One line for each line item, where it first appeared.
+fn merged(lines: Vec<ChargeLine>) -> Vec<ChargeLine> {
+    let mut merged = Vec::<ChargeLine>::new();
+    for line in lines {
+        match merged.iter_mut().find(|earlier| earlier.mapping == line.mapping) {
+            Some(earlier) => earlier.tokens += line.tokens,
+            None => merged.push(line),
+        }
+    }
+    merged
+}

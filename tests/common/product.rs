@@ -1,0 +1,214 @@
+//! The product's types made of the model's, and the model's of the product's answers.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use farebox::auth::{Principal, Scope};
+use farebox::broker::AccessAnswer;
+use farebox::domain::charge::{Denial, Refund, Verdict};
+use farebox::domain::ids::{InstanceId, LineItemNumber, Requester, Text};
+use farebox::domain::line_item;
+use farebox::domain::rates::{NewRateTable, RatedItem};
+use farebox::domain::refusal::{Refusal, RefusalKind};
+use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::session::{Ended, OnDeny, Session, State};
+use farebox::domain::time::Timestamp;
+use farebox::domain::tokens::{AmountError, Count, Decimal, Rate};
+use farebox::error::BrokerError;
+
+use super::model::{
+    self, Amount, Item, ItemAnswer, LineAnswer, LineItemState, Overdraft, RateTable, Refused,
+    SessionState, Status, Terms, decimal,
+};
+
+pub fn text(text: &str) -> Text {
+    Text::new(text).expect("a valid text")
+}
+
+/// Whatever the product writes as a decimal, read digit by digit.
+pub fn amount(written: impl Display) -> Amount {
+    decimal(&written.to_string())
+}
+
+/// An administrator's right to an instance.
+pub fn scope(instance: InstanceId) -> Scope {
+    Principal::administration().scope(instance).expect("administration may")
+}
+
+pub fn count(amount: &Amount) -> Result<Count, AmountError> {
+    let digits = Decimal::parse(&model::text(amount)).expect("a decimal");
+    Count::parse(&digits)
+}
+
+/// A request; `tag` names it in its record, as the requester.
+pub fn request(tag: &str, items: &[Item]) -> Result<Arc<AccessRequest>, AmountError> {
+    let item = |item: &Item| {
+        let (name, version) = (text(&item.name), text(&item.version));
+        Ok(RequestedItem { name, version, count: count(&item.count)?, metadata: None })
+    };
+    let items = items.iter().map(item).collect::<Result<_, AmountError>>()?;
+    let requester = Requester { kind: text("user"), value: text(tag), dictionary: None };
+    Ok(Arc::new(AccessRequest { requester, items }))
+}
+
+pub fn asked(request: &AccessRequest) -> Vec<Item> {
+    let item = |item: &RequestedItem| Item {
+        name: item.name.to_string(),
+        version: item.version.to_string(),
+        count: amount(item.count),
+    };
+    request.items.iter().map(item).collect()
+}
+
+pub fn new_table(table: &RateTable) -> NewRateTable {
+    let rate = |rate: &Amount| {
+        let digits = Decimal::parse(&model::text(rate)).expect("a decimal");
+        Rate::parse(&digits).expect("a rate")
+    };
+    let item = |item: &model::RatedItem| RatedItem {
+        name: text(&item.name),
+        version: text(&item.version),
+        rate: rate(&item.rate),
+    };
+    NewRateTable {
+        series: text(&table.series),
+        version: text(&table.version),
+        effective_from: Timestamp::from_ms(table.effective_from),
+        items: table.items.iter().map(item).collect(),
+    }
+}
+
+pub fn model_table(table: &NewRateTable) -> RateTable {
+    let item = |item: &RatedItem| model::RatedItem {
+        name: item.name.to_string(),
+        version: item.version.to_string(),
+        rate: amount(item.rate),
+    };
+    RateTable {
+        series: table.series.to_string(),
+        version: table.version.to_string(),
+        effective_from: table.effective_from.as_ms(),
+        items: table.items.iter().map(item).collect(),
+    }
+}
+
+/// `tag` names the request in its record, as the reset frequency, which nothing depends on.
+pub fn new_terms(activation: &str, terms: &Terms, tag: &str) -> line_item::Terms {
+    let state = match terms.state {
+        LineItemState::Deployed => line_item::LineItemState::Deployed,
+        LineItemState::Inactive => line_item::LineItemState::Inactive,
+        LineItemState::Obsolete => line_item::LineItemState::Obsolete,
+    };
+    let overdraft = match terms.overdraft {
+        Overdraft::None => line_item::Overdraft::None,
+        Overdraft::Number(limit) => {
+            line_item::Overdraft::Number(u64::try_from(limit).expect("not negative"))
+        }
+        Overdraft::Unlimited => line_item::Overdraft::Unlimited,
+    };
+    line_item::Terms {
+        activation_id: text(activation),
+        state,
+        quantity: u64::try_from(terms.quantity).expect("not negative"),
+        start: Timestamp::from_ms(terms.start),
+        end: Timestamp::from_ms(terms.end),
+        elastic: terms.elastic,
+        series: text(&terms.series),
+        overdraft,
+        reset_frequency: Some(text(tag)),
+    }
+}
+
+pub fn model_terms(terms: &line_item::Terms) -> Terms {
+    let state = match terms.state {
+        line_item::LineItemState::Deployed => LineItemState::Deployed,
+        line_item::LineItemState::Inactive => LineItemState::Inactive,
+        line_item::LineItemState::Obsolete => LineItemState::Obsolete,
+    };
+    let overdraft = match terms.overdraft {
+        line_item::Overdraft::None => Overdraft::None,
+        line_item::Overdraft::Number(limit) => {
+            Overdraft::Number(i64::try_from(limit).expect("not that large"))
+        }
+        line_item::Overdraft::Unlimited => Overdraft::Unlimited,
+    };
+    Terms {
+        state,
+        quantity: i64::try_from(terms.quantity).expect("not that large"),
+        start: terms.start.as_ms(),
+        end: terms.end.as_ms(),
+        elastic: terms.elastic,
+        series: terms.series.to_string(),
+        overdraft,
+    }
+}
+
+pub fn on_deny(on_deny: model::OnDeny) -> OnDeny {
+    match on_deny {
+        model::OnDeny::RollBack => OnDeny::Rollback,
+        model::OnDeny::Terminate => OnDeny::Terminate,
+    }
+}
+
+/// What a refusal is to the model; anything else that fails is a fault of the test's.
+pub fn refused(error: &BrokerError) -> Refused {
+    let BrokerError::Refused(refusal) = error else { panic!("not a refusal: {error}") };
+    match (refusal.kind(), refusal) {
+        (RefusalKind::Invalid, _) => Refused::Invalid,
+        (RefusalKind::NotFound, _) => Refused::NotFound,
+        (RefusalKind::Conflict, _) => Refused::Conflict,
+        (RefusalKind::SessionEnded, Refusal::SessionEnded(Ended::Terminated)) => {
+            Refused::SessionDead(SessionState::Terminated)
+        }
+        (RefusalKind::SessionEnded | RefusalKind::Forbidden, _) => {
+            panic!("the model never says: {refusal}")
+        }
+    }
+}
+
+pub fn session_state(session: &Session) -> SessionState {
+    match &session.state {
+        State::Idle { .. } => SessionState::Idle,
+        State::Active(_) => SessionState::Active,
+        State::Ended(Ended::Terminated) => SessionState::Terminated,
+        State::Ended(Ended::Failed) => SessionState::Failed,
+    }
+}
+
+/// What became of each item; `activation` names line items.
+pub fn item_answers(
+    request: &AccessRequest,
+    verdicts: &[Verdict],
+    activation: impl Fn(LineItemNumber) -> String,
+) -> Vec<ItemAnswer> {
+    let answer = |(item, verdict): (Item, &Verdict)| {
+        let (status, takes) = match verdict {
+            Verdict::Granted(takes) => (Status::CheckedOut, takes.as_slice()),
+            Verdict::Denied(Denial::NoStatus) => (Status::NoStatus, [].as_slice()),
+            Verdict::Denied(Denial::UnknownItem) => (Status::ItemNotFound, [].as_slice()),
+            Verdict::Denied(Denial::NoLineItem) => (Status::NoActiveLineItem, [].as_slice()),
+            Verdict::Denied(Denial::Insufficient) => (Status::Insufficient, [].as_slice()),
+        };
+        let line = |take: &farebox::domain::charge::Take| LineAnswer {
+            activation: activation(take.line_item),
+            rate: amount(take.rate),
+            tokens: amount(take.tokens),
+        };
+        let lines = takes.iter().map(line).collect();
+        ItemAnswer { item, status, total: amount(verdict.total()), lines }
+    };
+    asked(request).into_iter().zip(verdicts).map(answer).collect()
+}
+
+/// [`item_answers`] of an answer, which names the line items that it charged itself.
+pub fn answered_items(answer: &AccessAnswer) -> Vec<ItemAnswer> {
+    item_answers(answer.request(), answer.verdicts(), |number| {
+        let named = answer.postings().iter().find(|posting| posting.line_item == number);
+        named.expect("every line item charged is posted").activation_id.to_string()
+    })
+}
+
+pub fn refunds(refunds: &[Refund]) -> Vec<(String, Amount)> {
+    let shown = |refund: &Refund| (refund.activation_id.to_string(), amount(refund.tokens));
+    refunds.iter().map(shown).collect()
+}
