@@ -40,6 +40,7 @@ impl LineItemActor {
             Outcome::Appended(sequence, access) => {
                 for posting in &access.postings {
                     self.apply(sequence, posting, owned);
+                    self.instance.note(posting); // Still in the turn: it falls with this call.
                 }
             }
             Outcome::Ended => {}
@@ -55,7 +56,6 @@ impl LineItemActor {
         assert_eq!(posting.line_item, self.number, "a posting goes to its own line item");
         assert!(sequence > owned.last, "a record is applied once");
         *owned = Versioned { state: posting.after, last: sequence };
-        self.instance.note(posting);
     }
 }
 

@@ -129,8 +129,12 @@ impl Core {
     /// Tells every line item of a record what it says of its balance. In the exclusive turn: who
     /// decides next finds the messages in the mailboxes. A dead owner misses nothing: it will be
     /// rebuilt from the journal, which has the record.
+    ///
+    /// What is exhausted is noted here and not by the owner, who may read the message only after
+    /// the turn: a decision in between would pass over tokens that have just been given back.
     fn post(self: &Arc<Core>, instance: &Arc<Instance>, sequence: Sequence, postings: &[Posting]) {
         for posting in postings {
+            instance.note(posting);
             let owner = self.directory.line_item(self, instance, posting.line_item);
             if let Ok(Found::Alive(actor)) = owner {
                 let _ = actor.send_message(LineItemMessage::Post(sequence, posting.clone()));

@@ -107,8 +107,9 @@ impl Instance {
         View { seen, exhausted: self.exhausted.load_full() }
     }
 
-    /// Notes whether anything entitled is left after a posting. In a shared turn balances only
-    /// fall, so there it can only become exhausted; the exclusive turn may also give back.
+    /// Notes whether anything entitled is left after a posting; in the turn that decided it. In a
+    /// shared turn balances only fall, so there it can only become exhausted; the exclusive turn
+    /// may also give back.
     pub(crate) fn note(&self, posting: &Posting) {
         let catalogue = self.catalogue();
         let Some(line_item) = catalogue.find(posting.activation_id.as_str()) else { return };
