@@ -1,6 +1,7 @@
 //! What the integration tests share: the independent model and how it is compared with the
 //! product, the script language, clocks, ids, disks and dice. Each test uses a part of it.
 
+#![allow(clippy::enum_variant_names, reason = "the model has the names of the specification")]
 #![allow(
     dead_code,
     unreachable_pub,
@@ -8,9 +9,12 @@
     reason = "every test compiles all of it and uses a part"
 )]
 
+pub mod crowd;
 pub mod dice;
 pub mod env;
+pub mod judge;
 pub mod model;
 pub mod product;
+pub mod replay;
 pub mod script;
 pub mod stage;

@@ -1,0 +1,283 @@
+//! A crowd of callers who do everything at once: charge, change, delete, look, hang up. Everything
+//! they were told is kept, with what the journal and the clock said before and after.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use farebox::broker::{AccessAnswer, Broker, LineItemView, Reach, SessionView};
+use farebox::domain::ids::{InstanceId, Sequence, SessionId};
+use farebox::error::BrokerError;
+
+use super::dice::Dice;
+use super::env::ManualClock;
+use super::model::{Item, LineItemState, OnDeny, Overdraft, RateTable, RatedItem, Terms, decimal};
+use super::product;
+
+pub const MINUTE_MS: u64 = 60_000;
+const SERIES: [&str; 3] = ["", "P", "X"];
+const NAMES: [(&str, &str); 5] =
+    [("Draw", ""), ("Draw", "2"), ("Cut", "1.0"), ("Gift", ""), ("Rare", "")];
+const RATES: [&str; 8] = ["0", "0.3", "1", "2", "3", "7", "1.000000001", "0.000000001"];
+const COUNTS: [&str; 8] = ["1", "2", "3", "0.5", "2.5", "10", "0.333333333", "7"];
+const ACTIVATIONS: [&str; 10] = ["A", "B", "C", "D", "E", "F", "G", "H", "K", "L"];
+
+/// Callers mostly use the newest sessions: older ones have ended.
+const RECENT: usize = 10;
+
+/// What a caller asks.
+#[derive(Clone, Debug)]
+pub enum Call {
+    Access(InstanceId, Vec<Item>),
+    CreateSession(InstanceId),
+    PutSession(SessionId, Vec<Item>, OnDeny),
+    CloseSession(SessionId),
+    Heartbeat(SessionId),
+    MapLineItem(InstanceId, String, Terms),
+    DeleteLineItem(InstanceId, String),
+    Publish(RateTable),
+    DeleteTable(String, String),
+    LineItems(InstanceId),
+    Session(SessionId),
+}
+
+/// What a caller is told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    Access(AccessAnswer),
+    Created(SessionId),
+    Done,
+    LineItem(LineItemView),
+    LineItems(Vec<LineItemView>),
+    Session(SessionView),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Answered(Told, Sequence),
+    Failed(BrokerError),
+    /// The caller hung up, or its own task met a panic.
+    Vanished,
+}
+
+/// One call, from beginning to end.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Stands in its record, where a record has room for it.
+    pub tag: String,
+    pub call: Call,
+    pub outcome: Outcome,
+    /// Places in one order of all beginnings and endings.
+    pub began: u64,
+    pub ended: u64,
+    /// What was durable at the beginning, and appended at the end.
+    pub durable_before: Sequence,
+    pub last_after: Sequence,
+    pub clock_after: u64,
+}
+
+/// What all callers share.
+pub struct Crowd {
+    pub broker: Broker,
+    pub clock: Arc<ManualClock>,
+    pub instances: Vec<InstanceId>,
+    sessions: Mutex<Vec<SessionId>>,
+    moments: AtomicU64,
+    attempts: Mutex<Vec<Attempt>>,
+}
+
+impl Crowd {
+    pub fn new(broker: Broker, clock: Arc<ManualClock>, instances: Vec<InstanceId>) -> Crowd {
+        let (sessions, attempts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        Crowd { broker, clock, instances, sessions, moments: AtomicU64::new(0), attempts }
+    }
+
+    /// Everything that was attempted; the callers must have come to their ends.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.attempts.lock().expect("nobody panics with it").clone()
+    }
+
+    /// One caller: so many calls, one after the other; some are dropped half-way.
+    pub async fn caller(self: Arc<Crowd>, mut dice: Dice, name: usize, calls: usize) {
+        for number in 0..calls {
+            if dice.chance(30) {
+                self.clock.advance(dice.below(3 * MINUTE_MS));
+            }
+            let tag = format!("{name}.{number}");
+            let call = self.any_call(&mut dice);
+            let patience = if dice.chance(10) { Some(dice.below(8)) } else { None };
+            self.attempt(tag, call, patience).await;
+        }
+    }
+
+    /// Makes a call; with `patience`, hangs up after so many turns of the runtime.
+    pub async fn attempt(self: &Arc<Crowd>, tag: String, call: Call, patience: Option<u64>) {
+        let durable_before = self.broker.journal().durable();
+        let began = self.moments.fetch_add(1, Ordering::SeqCst);
+        let performing = tokio::spawn(perform(self.broker.clone(), call.clone(), tag.clone()));
+        if let Some(turns) = patience {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            performing.abort();
+        }
+        let outcome = match performing.await {
+            Ok(Ok((told, sequence))) => Outcome::Answered(told, sequence),
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(_) => Outcome::Vanished,
+        };
+        let ended = self.moments.fetch_add(1, Ordering::SeqCst);
+        let (last_after, clock_after) = (self.broker.journal().last(), self.clock.ms());
+        if let Outcome::Answered(Told::Created(id), _) = outcome {
+            self.sessions.lock().expect("nobody panics with it").push(id);
+        }
+        let attempt =
+            Attempt { tag, call, outcome, began, ended, durable_before, last_after, clock_after };
+        self.attempts.lock().expect("nobody panics with it").push(attempt);
+    }
+
+    fn any_call(&self, dice: &mut Dice) -> Call {
+        let instance = *dice.pick(&self.instances);
+        let session = self.any_session(dice);
+        match (dice.below(100), session) {
+            (0..=39, _) => Call::Access(instance, any_items(dice)),
+            (40..=59, Some(session)) => {
+                let on_deny = *dice.pick(&[OnDeny::RollBack, OnDeny::RollBack, OnDeny::Terminate]);
+                let items = if dice.chance(15) { Vec::new() } else { any_items(dice) };
+                Call::PutSession(session, items, on_deny)
+            }
+            (60..=64, Some(session)) => Call::CloseSession(session),
+            (65..=67, Some(session)) => Call::Heartbeat(session),
+            (40..=67, None) | (68..=74, _) => Call::CreateSession(instance),
+            (75..=85, _) => {
+                let activation = (*dice.pick(&ACTIVATIONS)).to_owned();
+                Call::MapLineItem(instance, activation, any_terms(dice, self.clock.ms()))
+            }
+            (86..=88, _) => Call::DeleteLineItem(instance, (*dice.pick(&ACTIVATIONS)).to_owned()),
+            (89..=91, _) => Call::Publish(any_table(dice, self.clock.ms())),
+            (92, _) => {
+                Call::DeleteTable((*dice.pick(&SERIES)).to_owned(), dice.below(6).to_string())
+            }
+            (93..=96, Some(session)) => Call::Session(session),
+            (_, _) => Call::LineItems(instance),
+        }
+    }
+
+    fn any_session(&self, dice: &mut Dice) -> Option<SessionId> {
+        let sessions = self.sessions.lock().expect("nobody panics with it");
+        let recent = sessions.get(sessions.len().saturating_sub(RECENT)..).unwrap_or_default();
+        if recent.is_empty() { None } else { Some(*dice.pick(recent)) }
+    }
+}
+
+async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Sequence), BrokerError> {
+    let everywhere = Reach::Everywhere;
+    Ok(match call {
+        Call::Access(instance, items) => {
+            let request = product::request(&tag, &items).expect("valid counts");
+            let answer = broker.access(product::scope(instance), request).await?;
+            (Told::Access(answer.value), answer.sequence)
+        }
+        Call::CreateSession(instance) => {
+            let answer = broker.create_session(product::scope(instance)).await?;
+            (Told::Created(answer.value), answer.sequence)
+        }
+        Call::PutSession(session, items, on_deny) => {
+            let request = product::request(&tag, &items).expect("valid counts");
+            let (id, on_deny) = (session.to_string(), product::on_deny(on_deny));
+            let answer = broker.session_access(everywhere, &id, request, on_deny).await?;
+            (Told::Access(answer.value), answer.sequence)
+        }
+        Call::CloseSession(session) => {
+            let answer = broker.close_session(everywhere, &session.to_string()).await?;
+            (Told::Done, answer.sequence)
+        }
+        Call::Heartbeat(session) => {
+            let answer = broker.heartbeat(everywhere, &session.to_string()).await?;
+            (Told::Done, answer.sequence)
+        }
+        Call::MapLineItem(instance, activation, terms) => {
+            let terms = product::new_terms(&activation, &terms, &tag);
+            let answer = broker.map_line_item(product::scope(instance), terms).await?;
+            (Told::LineItem(answer.value), answer.sequence)
+        }
+        Call::DeleteLineItem(instance, activation) => {
+            let answer = broker.delete_line_item(product::scope(instance), &activation).await?;
+            (Told::Done, answer.sequence)
+        }
+        Call::Publish(table) => {
+            let answer = broker.publish_rate_table(product::new_table(&table)).await?;
+            (Told::Done, answer.sequence)
+        }
+        Call::DeleteTable(series, version) => {
+            let (series, version) = (product::text(&series), product::text(&version));
+            let answer = broker.delete_rate_table(series, version).await?;
+            (Told::Done, answer.sequence)
+        }
+        Call::LineItems(instance) => {
+            let answer = broker.line_items(product::scope(instance)).await?;
+            (Told::LineItems(answer.value), answer.sequence)
+        }
+        Call::Session(session) => {
+            let answer = broker.session(everywhere, &session.to_string()).await?;
+            (Told::Session(answer.value), answer.sequence)
+        }
+    })
+}
+
+/// One to four items, of which some exist nowhere and some cost nothing.
+pub fn any_items(dice: &mut Dice) -> Vec<Item> {
+    let many = 1 + dice.below(4).min(dice.below(4));
+    let item = |dice: &mut Dice| {
+        let (name, version): (&str, &str) = *dice.pick(&NAMES);
+        let count: &&str = dice.pick(&COUNTS);
+        Item::new(name, version, count)
+    };
+    (0..many).map(|_| item(dice)).collect()
+}
+
+/// Few tokens, so that they run out; some with an overdraft, some outside their window.
+pub fn any_terms(dice: &mut Dice, now: u64) -> Terms {
+    let state = match dice.below(10) {
+        0 => LineItemState::Inactive,
+        1 | 2 => LineItemState::Obsolete,
+        _ => LineItemState::Deployed,
+    };
+    let overdraft = match dice.below(8) {
+        0 | 1 => Overdraft::Number(i64::try_from(dice.below(12)).expect("small")),
+        2 => Overdraft::Unlimited,
+        _ => Overdraft::None,
+    };
+    let minutes = |number: u64| number * MINUTE_MS;
+    Terms {
+        state,
+        quantity: i64::try_from(1 + dice.below(80)).expect("small"),
+        start: now + minutes(30) - minutes(30 + dice.below(4) * 15) + minutes(dice.below(12) / 11),
+        end: now + minutes(60 * (1 + dice.below(6))),
+        elastic: !dice.chance(4),
+        series: (*dice.pick(&SERIES)).to_owned(),
+        overdraft,
+    }
+}
+
+/// A new price list for one of the series; its version may exist already.
+pub fn any_table(dice: &mut Dice, now: u64) -> RateTable {
+    let mut items = Vec::new();
+    for (name, version) in NAMES.iter().take(4) {
+        if dice.chance(95) {
+            let (name, version) = ((*name).to_owned(), (*version).to_owned());
+            let rate: &&str = dice.pick(&RATES);
+            items.push(RatedItem { name, version, rate: decimal(rate) });
+        }
+    }
+    if items.is_empty() {
+        let name = "Draw".to_owned();
+        items.push(RatedItem { name, version: String::new(), rate: decimal("1") });
+    }
+    RateTable {
+        series: (*dice.pick(&SERIES)).to_owned(),
+        version: dice.below(6).to_string(),
+        effective_from: now + dice.below(60) * MINUTE_MS - 10 * MINUTE_MS,
+        items,
+    }
+}

@@ -1,0 +1,296 @@
+//! Holds what callers were told against the journal, played on the model: each answer at its own
+//! place in the order, each refusal somewhere between what the caller could know and the end of
+//! its call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
+
+use farebox::broker::AccessAnswer;
+use farebox::domain::event::{Event, Next, Record};
+use farebox::domain::ids::Sequence;
+use farebox::domain::refusal::Refusal;
+use farebox::error::{BrokerError, Effect};
+
+use super::crowd::{Attempt, Call, Outcome, Told};
+use super::model::{LineItemState, OnDeny, Refused, SessionState};
+use super::product;
+use super::replay::Replay;
+
+/// How the calls ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub answers: u64,
+    pub refusals: u64,
+    pub vanished: u64,
+    pub unknown: u64,
+    pub faults: u64,
+    /// Records whose caller had hung up.
+    pub unheard: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.answers += other.answers;
+        self.refusals += other.refusals;
+        self.vanished += other.vanished;
+        self.unknown += other.unknown;
+        self.faults += other.faults;
+        self.unheard += other.unheard;
+    }
+}
+
+/// Plays the journal and judges every attempt. `stopping` is why the broker gave up, if it did.
+pub fn judge(
+    replay: &mut Replay,
+    records: &[(Sequence, Record)],
+    attempts: &[Attempt],
+    stopping: Option<&str>,
+) -> Tally {
+    let mut tally = Tally::default();
+    let mut told = BTreeMap::<Sequence, Vec<(&Attempt, &Told)>>::new();
+    let mut refused = Vec::<(&Attempt, &Refusal)>::new();
+    let mut nothing_happened = BTreeSet::<&str>::new();
+    for attempt in attempts {
+        match &attempt.outcome {
+            Outcome::Answered(answer, sequence) => {
+                tally.answers += 1;
+                told.entry(*sequence).or_default().push((attempt, answer));
+            }
+            Outcome::Failed(BrokerError::Refused(refusal)) => {
+                tally.refusals += 1;
+                nothing_happened.insert(&attempt.tag);
+                refused.push((attempt, refusal));
+            }
+            Outcome::Failed(error) => {
+                let unlucky = matches!(error, BrokerError::NoAnswer { .. } | BrokerError::Fault);
+                let stopped = stopping.is_some() && matches!(error, BrokerError::Stopping);
+                assert!(unlucky || stopped, "{attempt:?}");
+                match error.effect() {
+                    Effect::Unknown => tally.unknown += 1,
+                    Effect::None => {
+                        tally.faults += 1;
+                        nothing_happened.insert(&attempt.tag);
+                    }
+                }
+            }
+            Outcome::Vanished => tally.vanished += 1,
+        }
+    }
+    check_real_time(attempts, &told, records);
+    let mut heard = BTreeSet::new();
+    let mut tags = BTreeSet::new();
+    for (sequence, record) in records {
+        replay.record(*sequence, record);
+        if let Some(tag) = tag(&record.event) {
+            assert!(!nothing_happened.contains(tag), "refused, and recorded: {record:?}");
+            assert!(tags.insert(tag), "recorded twice: {record:?}");
+        }
+        for (attempt, told) in told.remove(sequence).unwrap_or_default() {
+            if check_answer(replay, attempt, told, record) {
+                assert!(heard.insert(*sequence), "one record, two answers: {attempt:?}");
+            }
+        }
+        refused.retain(|(attempt, refusal)| {
+            let open = *sequence < attempt.durable_before || !is_right(replay, attempt, refusal);
+            assert!(!open || *sequence < attempt.last_after, "never true: {attempt:?}");
+            open
+        });
+    }
+    assert!(told.is_empty(), "answers rest on records that are not there: {told:?}");
+    assert!(refused.is_empty(), "refused for what never was: {refused:?}");
+    let by_callers = records.iter().filter(|(_, record)| tag(&record.event).is_some());
+    let unheard = by_callers.filter(|(sequence, _)| !heard.contains(sequence)).count();
+    tally.unheard = u64::try_from(unheard).expect("small");
+    assert!(tally.unheard <= tally.vanished + tally.unknown, "records that nobody asked for");
+    tally
+}
+
+/// The name that a caller gave its request, if its record has room for one.
+fn tag(event: &Event) -> Option<&str> {
+    let tag = match event {
+        Event::Access(access) => access.request.requester.value.as_str(),
+        Event::SessionAccess(access) => access.request.requester.value.as_str(),
+        Event::LineItemMapped { terms, .. } => terms.reset_frequency.as_ref()?.as_str(),
+        Event::KeyRegistered(_)
+        | Event::RateTablePublished(_)
+        | Event::RateTableDeleted { .. }
+        | Event::InstanceCreated { .. }
+        | Event::LineItemDeleted { .. }
+        | Event::SessionCreated { .. }
+        | Event::SessionClosed(_) => return None,
+    };
+    (!tag.is_empty()).then_some(tag)
+}
+
+/// If one answer came before another call began, it has the lower place.
+fn check_real_time(
+    attempts: &[Attempt],
+    told: &BTreeMap<Sequence, Vec<(&Attempt, &Told)>>,
+    records: &[(Sequence, Record)],
+) {
+    let own: BTreeMap<&str, Sequence> = records
+        .iter()
+        .filter_map(|(sequence, record)| Some((tag(&record.event)?, *sequence)))
+        .collect();
+    let mut ends: Vec<(u64, Sequence)> =
+        told.iter().flat_map(|(s, all)| all.iter().map(|(a, _)| (a.ended, *s))).collect();
+    ends.sort_unstable();
+    let mut begins: Vec<&Attempt> = attempts.iter().collect();
+    begins.sort_unstable_by_key(|attempt| attempt.began);
+    let (mut ends, mut known) = (ends.into_iter().peekable(), Sequence::ZERO);
+    for attempt in begins {
+        while let Some((_, sequence)) = ends.next_if(|(ended, _)| *ended < attempt.began) {
+            known = known.max(sequence);
+        }
+        if let Outcome::Answered(_, sequence) = &attempt.outcome {
+            assert!(known <= *sequence, "{known} was answered before {attempt:?} was asked");
+        }
+        if let Some(own) = own.get(attempt.tag.as_str()) {
+            assert!(known < *own, "{known} was answered before {attempt:?} was asked");
+        }
+    }
+}
+
+/// Checks an answer where it says that it belongs. Whether the record there is its own.
+fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record) -> bool {
+    match (&attempt.call, told, &record.event) {
+        (
+            Call::Access(_, items),
+            Told::Access(AccessAnswer::OneOff(told)),
+            Event::Access(event),
+        ) => {
+            assert_eq!(told, event);
+            assert_eq!(product::asked(&told.request), *items, "{attempt:?}");
+            true
+        }
+        (
+            Call::PutSession(_, items, on_deny),
+            Told::Access(AccessAnswer::Session(told)),
+            Event::SessionAccess(event),
+        ) => {
+            assert_eq!(told, event);
+            assert_eq!(product::asked(&told.request), *items, "{attempt:?}");
+            match (told.next, on_deny) {
+                (Next::Terminated, OnDeny::RollBack) => panic!("not rolled back: {attempt:?}"),
+                (Next::Unchanged, OnDeny::Terminate) => {
+                    assert!(items.is_empty(), "not terminated: {attempt:?}");
+                }
+                (_, _) => {}
+            }
+            true
+        }
+        (Call::CreateSession(_), Told::Created(told), Event::SessionCreated { id, .. }) => {
+            assert_eq!(told, id);
+            true
+        }
+        (Call::CloseSession(asked), Told::Done, Event::SessionClosed(closed)) => {
+            assert_eq!(replay.sessions.get(&closed.session), Some(asked));
+            true
+        }
+        (
+            Call::MapLineItem(instance, _, _),
+            Told::LineItem(told),
+            Event::LineItemMapped { terms, .. },
+        ) => {
+            assert_eq!(told.line_item.terms, *terms);
+            assert_eq!(terms.reset_frequency.as_ref().map(|tag| tag.as_str()), Some(&*attempt.tag));
+            let used = replay.model.used(&instance.to_string(), terms.activation_id.as_str());
+            assert_eq!(Ok(product::amount(told.balance.used)), used, "{attempt:?}");
+            true
+        }
+        (
+            Call::DeleteLineItem(_, asked),
+            Told::Done,
+            Event::LineItemDeleted { activation_id, .. },
+        ) => {
+            assert_eq!(activation_id.as_str(), asked);
+            true
+        }
+        (Call::Publish(asked), Told::Done, Event::RateTablePublished(table)) => {
+            assert_eq!(product::new_table(asked), *table);
+            true
+        }
+        (Call::DeleteTable(asked, _), Told::Done, Event::RateTableDeleted { series, .. }) => {
+            assert_eq!(series.as_str(), asked);
+            true
+        }
+        (Call::Heartbeat(session), Told::Done, _) => {
+            let view = replay.model.session_view(&session.to_string()).expect("it exists");
+            assert!(is_live(view.state), "{attempt:?}");
+            false
+        }
+        (Call::LineItems(instance), Told::LineItems(told), _) => {
+            replay.check_line_items(*instance, told);
+            false
+        }
+        (Call::Session(_), Told::Session(told), _) => {
+            replay.check_session(told);
+            false
+        }
+        (_, _, _) => panic!("{attempt:?} rests on {record:?}"),
+    }
+}
+
+fn is_live(state: SessionState) -> bool {
+    matches!(state, SessionState::Idle | SessionState::Active)
+}
+
+/// Whether the model would refuse now, and for the same reason.
+fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
+    let model = &replay.model;
+    match (&attempt.call, refusal) {
+        (
+            Call::PutSession(id, ..) | Call::CloseSession(id) | Call::Heartbeat(id),
+            Refusal::SessionEnded(_),
+        ) => model.session_view(&id.to_string()).is_ok_and(|view| !is_live(view.state)),
+        (Call::MapLineItem(instance, id, terms), Refusal::LineItemInvalid(_)) => {
+            let listed = model.line_items(&instance.to_string()).expect("it exists");
+            let known = listed.iter().find(|line| line.activation == *id);
+            match known.map(|line| line.terms.state) {
+                None => terms.state != LineItemState::Deployed,
+                Some(state) => {
+                    state == LineItemState::Obsolete && terms.state != LineItemState::Obsolete
+                }
+            }
+        }
+        (
+            Call::MapLineItem(instance, id, terms),
+            Refusal::MappedElsewhere | Refusal::RemovalPending,
+        ) => {
+            let elsewhere = |other: &&farebox::domain::ids::InstanceId| *other != instance;
+            let mut others = replay.instances.values().filter(elsewhere);
+            let listed = others.any(|other| model.used(&other.to_string(), id).is_ok());
+            match listed {
+                true => matches!(refusal, Refusal::MappedElsewhere),
+                false => {
+                    let told = model.clone().put_line_item(
+                        model.now(),
+                        &instance.to_string(),
+                        id,
+                        terms.clone(),
+                    );
+                    told == Err(Refused::Conflict)
+                }
+            }
+        }
+        (Call::DeleteLineItem(instance, id), Refusal::UnknownLineItem) => {
+            model.used(&instance.to_string(), id).is_err()
+        }
+        (Call::DeleteLineItem(instance, id), Refusal::NotObsolete { .. }) => {
+            let listed = model.line_items(&instance.to_string()).expect("it exists");
+            let not_obsolete = |state| state != LineItemState::Obsolete;
+            listed.iter().any(|line| line.activation == *id && not_obsolete(line.terms.state))
+        }
+        (Call::Publish(table), Refusal::RateTableExists { .. }) => {
+            replay.tables.contains_key(&(table.series.clone(), table.version.clone()))
+        }
+        (Call::DeleteTable(series, version), Refusal::UnknownRateTable) => {
+            !replay.tables.contains_key(&(series.clone(), version.clone()))
+        }
+        (Call::DeleteTable(series, version), Refusal::RateTableInEffect) => {
+            let from = replay.tables.get(&(series.clone(), version.clone()));
+            from.is_some_and(|from| *from <= attempt.clock_after)
+        }
+        (_, _) => panic!("nobody may be told so: {attempt:?}"),
+    }
+}
