@@ -18,6 +18,15 @@ test:
 long:
     FAREBOX_LONG=1 cargo test --release --workspace -- --nocapture
 
+# Benchmarks, all or by name, as releases are built: `just bench charge`.
+bench name='*':
+    cargo bench --profile dist --bench '{{ name }}'
+
+# Durable requests a second over HTTP beside a no-op server, in one run (needs wrk and curl).
+load seconds='5' rounds='3':
+    cargo build --profile dist --workspace
+    loadtest/measure.sh {{ seconds }} {{ rounds }}
+
 # Licences, bans and sources of the dependencies (needs cargo-deny 0.20).
 deny:
     cargo deny --locked check licenses bans sources
