@@ -248,14 +248,14 @@ impl CatalogueActor {
 impl Actor for CatalogueActor {
     type Msg = CatalogueMessage;
     type State = CatalogueState;
-    type Arguments = Registry;
+    type Arguments = (Registry, Vec<Entry>);
 
     async fn pre_start(
         &self,
         _: ActorRef<CatalogueMessage>,
-        registry: Registry,
+        (registry, dirty): (Registry, Vec<Entry>),
     ) -> Result<CatalogueState, ActorProcessingErr> {
-        Ok(CatalogueState { registry, dirty: Vec::new() })
+        Ok(CatalogueState { registry, dirty })
     }
 
     async fn handle(

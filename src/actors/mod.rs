@@ -35,6 +35,7 @@ mod snapshot;
 mod turn;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -71,7 +72,9 @@ pub(crate) struct Core {
     pub(crate) ledger: Ledger,
     pub(crate) directory: Directory,
     pub(crate) gate: Gate,
-    pub(crate) snapshots: Option<Arc<dyn Snapshots>>,
+    snapshots: Arc<dyn Snapshots>,
+    /// How far the snapshots are known to go.
+    watermark: AtomicU64,
     root: OnceLock<ActorCell>,
     catalogue: OnceLock<ActorRef<CatalogueMessage>>,
     failed: watch::Sender<Option<String>>,
@@ -83,13 +86,15 @@ impl Core {
         ledger: Ledger,
         directory: Directory,
         gate: Gate,
-        snapshots: Option<Arc<dyn Snapshots>>,
+        snapshots: Arc<dyn Snapshots>,
+        watermark: Sequence,
     ) -> Core {
         Core {
             ledger,
             directory,
             gate,
             snapshots,
+            watermark: AtomicU64::new(watermark.get()),
             root: OnceLock::new(),
             catalogue: OnceLock::new(),
             failed: watch::Sender::new(None),

@@ -1,12 +1,13 @@
 //! What the journal and the snapshots say is so: the state that a start begins with, and that
 //! `verify` compares. Plain data; decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::directory::{Directory, Versioned};
 use super::gate::Gate;
-use super::snapshot::{Kept, KeptBalance, KeptLineItem, KeptSession};
+use super::ledger::Owner;
+use super::snapshot::{self, Kept, KeptBalance, KeptLineItem, KeptSession};
 use super::turn::{Instance, Roster};
 use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
 use crate::domain::event::{Event, Record};
@@ -15,7 +16,7 @@ use crate::domain::line_item::{Balance, LineItem};
 use crate::domain::rates::RateTable;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::journal::{Replay, format};
+use crate::journal::{Entry, Replay, format};
 
 /// Everything that is so after some record.
 #[derive(Default)]
@@ -27,6 +28,25 @@ pub(crate) struct State {
     pub(crate) sessions: BTreeMap<SessionNumber, Versioned<Session>>,
     /// The highest stamp of any record.
     pub(crate) mark: Timestamp,
+    /// What was replayed and is in no snapshot yet.
+    unsaved: Unsaved,
+}
+
+/// What the next snapshot pass has to write, although nobody changes it any more.
+#[derive(Default)]
+struct Unsaved {
+    catalogue: Vec<Entry>,
+    owners: BTreeMap<InstanceNumber, BTreeSet<Owner>>,
+}
+
+/// What the actors start from, once every owner is in its place.
+pub(crate) struct Settled {
+    pub(crate) tenant: Tenant,
+    pub(crate) registry: Registry,
+    /// Entries of the catalogue that no snapshot has.
+    pub(crate) catalogue: Vec<Entry>,
+    /// Owners whose state no snapshot has.
+    pub(crate) owners: Vec<(Arc<Instance>, BTreeSet<Owner>)>,
 }
 
 impl State {
@@ -124,8 +144,8 @@ impl State {
     }
 
     /// Puts every owner in its place, asleep.
-    pub(crate) fn settle(self, directory: &Directory, gate: &Gate) -> (Tenant, Registry) {
-        let State { tenant, registry, mut catalogues, balances, sessions, .. } = self;
+    pub(crate) fn settle(self, directory: &Directory, gate: &Gate) -> Settled {
+        let State { tenant, registry, mut catalogues, balances, sessions, unsaved, .. } = self;
         let mut rosters: BTreeMap<InstanceNumber, Roster> = BTreeMap::new();
         for session in sessions.values() {
             rosters.entry(session.state.instance).or_default().update(None, &session.state);
@@ -147,7 +167,21 @@ impl State {
                 directory.add_session(Arc::clone(instance), session);
             }
         }
-        (tenant, registry)
+        let placed = |(number, owners)| Some((Arc::clone(instances.get(&number)?), owners));
+        let owners = unsaved.owners.into_iter().filter_map(placed).collect();
+        Settled { tenant, registry, catalogue: unsaved.catalogue, owners }
+    }
+
+    fn note_unsaved(&mut self, sequence: Sequence, record: &Record) {
+        self.unsaved.catalogue.extend(snapshot::changes(sequence, record));
+        let Some(instance) = record.event.instance() else { return };
+        let owners = self.unsaved.owners.entry(instance).or_default();
+        owners.extend(Owner::of_postings(record.event.postings()));
+        if let Event::SessionCreated { id, .. } = &record.event {
+            owners.insert(Owner::Session(*id));
+        }
+        let session = record.event.session().and_then(|number| self.sessions.get(&number));
+        owners.extend(session.map(|session| Owner::Session(session.state.id)));
     }
 }
 
@@ -162,6 +196,7 @@ impl Replay for State {
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
         let record = format::decode(payload).map_err(|error| error.to_string())?;
         self.apply(sequence, &record);
+        self.note_unsaved(sequence, &record);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use super::Core;
 use super::catalogue::CatalogueActor;
 use crate::domain::catalogue::Registry;
+use crate::journal::Entry;
 use crate::metrics::ACTOR_PANICS_TOTAL;
 
 /// Hears of deaths.
@@ -15,13 +16,17 @@ struct Root {
     core: Arc<Core>,
 }
 
-/// Starts the root and the catalogue.
-pub(crate) async fn start(core: &Arc<Core>, registry: Registry) -> Result<(), ractor::SpawnErr> {
+/// Starts the root and the catalogue, which also owns what of it no snapshot has yet.
+pub(crate) async fn start(
+    core: &Arc<Core>,
+    registry: Registry,
+    unsaved: Vec<Entry>,
+) -> Result<(), ractor::SpawnErr> {
     let (root, _) = Actor::spawn(None, Root { core: Arc::clone(core) }, ()).await?;
     let cell = root.get_cell();
     let _ = core.root.set(cell.clone()); // Nobody else sets it.
     let catalogue = CatalogueActor { core: Arc::clone(core) };
-    let (catalogue, _) = Actor::spawn_linked(None, catalogue, registry, cell).await?;
+    let (catalogue, _) = Actor::spawn_linked(None, catalogue, (registry, unsaved), cell).await?;
     let _ = core.catalogue.set(catalogue);
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Core;
 use super::catalogue::CatalogueMessage;
@@ -199,8 +200,10 @@ pub(crate) enum PassError {
 /// has marked its owners by then, and each copy is taken in a turn of its instance, behind every
 /// posting of those records.
 pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), PassError> {
-    let Some(snapshots) = &core.snapshots else { return Ok(()) };
     let mark = core.ledger.journal().durable_mark();
+    if core.watermark.load(Ordering::Relaxed) == mark.sequence.get() {
+        return Ok(()); // Nothing has become true since.
+    }
     let catalogue = core.take_dirty_catalogue().await?;
     let dirty: Vec<(Arc<Instance>, BTreeSet<Owner>)> = core
         .ledger
@@ -211,25 +214,25 @@ pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), PassError> {
             (instance, owners)
         })
         .collect();
-    let written = write(core, snapshots, &catalogue, &dirty, mark).await;
+    let written = write(core, &catalogue, &dirty, mark).await;
     if written.is_err() {
         core.send_catalogue(CatalogueMessage::StillDirty(catalogue));
         for (instance, owners) in dirty {
             core.ledger.still_dirty(&instance, owners);
         }
+    } else {
+        core.watermark.store(mark.sequence.get(), Ordering::Relaxed);
     }
     written
 }
 
 async fn write(
     core: &Arc<Core>,
-    snapshots: &Arc<dyn Snapshots>,
     catalogue: &[Entry],
     dirty: &[(Arc<Instance>, BTreeSet<Owner>)],
     mark: Mark,
 ) -> Result<(), PassError> {
-    let mut batch =
-        Batch { core, snapshots, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
+    let mut batch = Batch { core, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
     for entry in catalogue {
         batch.add(entry.clone()).await?;
     }
@@ -239,13 +242,12 @@ async fn write(
         }
     }
     batch.flush().await?;
-    blocking(snapshots, move |snapshots| snapshots.finish(mark)).await
+    blocking(core, move |snapshots| snapshots.finish(mark)).await
 }
 
 /// Entries on their way to the store.
 struct Batch<'a> {
     core: &'a Arc<Core>,
-    snapshots: &'a Arc<dyn Snapshots>,
     entries: Vec<Entry>,
 }
 
@@ -259,15 +261,15 @@ impl Batch<'_> {
     async fn flush(&mut self) -> Result<(), PassError> {
         let entries = std::mem::take(&mut self.entries);
         self.core.ledger.settled().await?;
-        blocking(self.snapshots, move |snapshots| snapshots.write(&entries)).await
+        blocking(self.core, move |snapshots| snapshots.write(&entries)).await
     }
 }
 
 async fn blocking(
-    snapshots: &Arc<dyn Snapshots>,
+    core: &Arc<Core>,
     work: impl FnOnce(&dyn Snapshots) -> Result<(), SnapshotError> + Send + 'static,
 ) -> Result<(), PassError> {
-    let snapshots = Arc::clone(snapshots);
+    let snapshots = Arc::clone(&core.snapshots);
     match tokio::task::spawn_blocking(move || work(snapshots.as_ref())).await {
         Ok(written) => Ok(written?),
         Err(_) => Err(BrokerError::Stopping.into()),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::sleep;
 
 use super::{Broker, Inner};
-use crate::actors::recovery::State;
+use crate::actors::recovery::{Settled, State};
 use crate::actors::{self, Core, Gate, Ledger};
 use crate::config::Settings;
 use crate::domain::ids::Sequence;
@@ -113,16 +113,19 @@ impl Broker {
         let read = move || read_back(storage, journal_id, segment_bytes);
         let read = tokio::task::spawn_blocking(read).await;
         let read = read.map_err(|error| OpenError::Actors(error.to_string()))??;
-        let ReadBack { snapshots, recovered, state } = read;
+        let ReadBack { snapshots, watermark, recovered, state } = read;
         let gate = Gate::new(options.settings.limits);
         let directory = actors::Directory::default();
         let mark = state.mark;
-        let (tenant, registry) = state.settle(&directory, &gate);
+        let Settled { tenant, registry, catalogue, owners } = state.settle(&directory, &gate);
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
         let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids);
-        let core = Arc::new(Core::new(ledger, directory, gate, Some(snapshots)));
-        let started = actors::start(&core, registry).await;
+        let core = Arc::new(Core::new(ledger, directory, gate, snapshots, watermark));
+        for (instance, owners) in owners {
+            core.ledger.still_dirty(&instance, owners);
+        }
+        let started = actors::start(&core, registry, catalogue).await;
         started.map_err(|error| OpenError::Actors(error.to_string()))?;
         let failing = Arc::clone(&core);
         tokio::spawn(async move {
@@ -173,6 +176,7 @@ pub(super) fn stop_actors(inner: &Inner) {
 /// What the disk says.
 struct ReadBack {
     snapshots: Arc<dyn Snapshots>,
+    watermark: Sequence,
     recovered: journal::Recovered,
     state: State,
 }
@@ -216,11 +220,13 @@ fn read_back(
         ..journal::Options::new(journal_id)
     };
     let recovered = Journal::open(disk, options, Known { watermark }, &mut state)?;
-    if watermark.is_none() || !recovered.known_mark_matches {
+    let known = watermark.filter(|_| recovered.known_mark_matches);
+    if known.is_none() {
         let cleared = snapshots.clear();
         cleared.map_err(|error| OpenError::Actors(error.to_string()))?;
     }
-    Ok(ReadBack { snapshots, recovered, state })
+    let watermark = known.map_or(Sequence::ZERO, |mark| mark.sequence);
+    Ok(ReadBack { snapshots, watermark, recovered, state })
 }
 
 fn load(snapshots: &dyn Snapshots, state: &mut State) -> Result<Option<journal::Mark>, String> {

@@ -166,6 +166,22 @@ impl Event {
         }
     }
 
+    /// The instance whose owners it changes, or adds to.
+    pub fn instance(&self) -> Option<InstanceNumber> {
+        match self {
+            Event::LineItemMapped { instance, .. }
+            | Event::LineItemDeleted { instance, .. }
+            | Event::SessionCreated { instance, .. } => Some(*instance),
+            Event::Access(access) => Some(access.instance),
+            Event::SessionAccess(access) => Some(access.instance),
+            Event::SessionClosed(closed) => Some(closed.instance),
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::InstanceCreated { .. } => None,
+        }
+    }
+
     /// The balances that follow from it.
     pub fn postings(&self) -> &[Posting] {
         match self {
