@@ -7,13 +7,13 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Version as HttpVersion};
+use hyper::{Method, Request, Response, StatusCode, Version as HttpVersion};
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::path::{self, Query};
 use super::problem::Problem;
-use super::routes::{Caller, Found, Operation};
+use super::routes::{self, Caller, Found, Operation};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{Server, access, body, instances, line_items, ops, rate_tables, sessions};
@@ -102,6 +102,10 @@ fn check_head(head: &Parts) -> Result<(), Problem> {
     if expectations.any(|wanted| !wanted.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         let detail = "the only expectation is `100-continue`";
         return Err(Problem::new(StatusCode::EXPECTATION_FAILED, "bad-expectation", detail));
+    }
+    if head.method == Method::CONNECT {
+        // Its target is a host and no path: nothing could be found for it.
+        return Err(routes::method_not_allowed("GET, POST, PUT, DELETE".to_owned()));
     }
     let hosts = headers.get_all(HOST).iter().count();
     let host_missing = hosts == 0 && head.version != HttpVersion::HTTP_10;

@@ -204,10 +204,14 @@ fn by_method(
     if methods.is_empty() {
         return Err(unknown_path());
     }
-    let allow = methods.join(", ");
+    Err(method_not_allowed(methods.join(", ")))
+}
+
+/// 405, with the methods that are allowed.
+pub(super) fn method_not_allowed(allow: String) -> Problem {
     let detail = format!("this path answers to {allow}");
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
-    Err(problem.with_header(Header::Allow(allow)))
+    problem.with_header(Header::Allow(allow))
 }
 
 fn unknown_path() -> Problem {

@@ -10,7 +10,7 @@ use farebox::domain::ids::Text;
 use farebox::domain::keys::{KeyClass, RegisteredKey};
 use farebox::domain::time::Timestamp;
 use farebox::env::{Clock, SystemClock};
-use farebox::http::{Limits, Server, serve};
+use farebox::http::{Limits, MetricsText, Server, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -34,6 +34,11 @@ pub(crate) async fn start() -> TestServer {
 
 /// A server with these limits.
 pub(crate) async fn start_with(limits: Limits) -> TestServer {
+    start_showing(limits, Arc::new(|| "# figures\n".to_owned())).await
+}
+
+/// A server with these limits and this text for `/metrics`.
+pub(crate) async fn start_showing(limits: Limits, metrics_text: MetricsText) -> TestServer {
     let broker = Broker::open(Options::memory()).await.expect("a broker in memory").broker;
     let verifier = Arc::new(Verifier::new(None, Arc::new(SystemClock::new())));
     let pair = || generate_key_pair().expect("a key pair");
@@ -43,7 +48,7 @@ pub(crate) async fn start_with(limits: Limits) -> TestServer {
         registered(KeyClass::Client, &client_key),
     ];
     verifier.set_keys(&registered).expect("good keys");
-    let server = Server::new(broker, verifier, Arc::new(|| "# figures\n".to_owned()), limits);
+    let server = Server::new(broker, verifier, metrics_text, limits);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,13 +1,14 @@
 //! Requests that are none, clients that keep silent, and the end of the server (promises.md,
 //! tables B and E; P14).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use farebox::http::Limits;
 use tokio::time::Instant;
 
 use crate::http_client::bytes_of;
-use crate::server::{start, start_with};
+use crate::server::{start, start_showing, start_with};
 
 const JSON: &str = "content-type: application/json";
 
@@ -49,6 +50,7 @@ async fn what_is_no_request_of_ours_is_refused_with_a_code() {
         (raw("GET /livez HTTP/1.1"), 400, "bad-host"),
         (raw("GET /livez HTTP/1.1\r\nhost: a\r\nhost: b"), 400, "bad-host"),
         (raw("GET /livez HTTP/1.0"), 200, "ok"),
+        (raw("CONNECT evil:80 HTTP/1.1\r\nhost: evil:80"), 405, "method-not-allowed"),
         (bytes_of("FOO /livez", ""), 405, "method-not-allowed"),
         (bytes_of("TRACE /api/v1.0/instances", ""), 405, "method-not-allowed"),
         // B15: a body where none is wanted
@@ -161,6 +163,18 @@ async fn a_connection_too_many_waits_for_its_turn() {
     assert_eq!(first.request("GET /livez", "").await.status, 200);
     drop(first);
     assert_eq!(second.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_connection_and_no_permit() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let mut server = start_showing(limits, Arc::new(|| panic!("injected into /metrics"))).await;
+    let mut unlucky = server.connect().await;
+    unlucky.send(bytes_of("GET /metrics", "").as_bytes()).await;
+    assert!(unlucky.try_answer().await.is_none());
+    assert_eq!(server.connect().await.request("GET /livez", "").await.status, 200);
+    server.stop();
+    assert_eq!(server.served().await, 0);
 }
 
 #[tokio::test]

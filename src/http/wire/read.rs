@@ -190,8 +190,13 @@ impl Reader {
                 format!("`{pointer}`: nested too deep, {DOCUMENT_DEPTH_MAX} levels at most");
             return Fault { code: "too-deep", detail };
         }
-        Fault { code: flaw.code, detail: format!("`{pointer}`: {}", flaw.sentence) }
+        Fault { code: flaw.code, detail: located(&pointer, &flaw.sentence) }
     }
+}
+
+/// The whole body has the empty pointer, which would only puzzle people.
+fn located(pointer: &str, sentence: &str) -> String {
+    if pointer.is_empty() { sentence.to_owned() } else { format!("`{pointer}`: {sentence}") }
 }
 
 /// The value of a member, not yet read.
