@@ -370,7 +370,7 @@ impl Broker {
 
     fn instance(&self, scope: Scope) -> Result<Arc<Instance>, BrokerError> {
         let found = self.core().directory.instance(scope.instance());
-        found.ok_or(BrokerError::Refused(Refusal::UnknownInstance))
+        found.ok_or(BrokerError::from(Refusal::UnknownInstance))
     }
 
     /// Space is secured before deciding: what costs tokens is refused while room is short.
@@ -428,7 +428,7 @@ impl Broker {
     async fn answer<T: Send + 'static>(&self, turn: Turn, value: Result<T, Refusal>) -> Answer<T> {
         let Turn { permit, turn, deadline, .. } = turn;
         let (reply, answer) = Reply::new(permit, deadline);
-        self.core().ledger.after_all(reply.with(value.map_err(BrokerError::Refused)));
+        self.core().ledger.after_all(reply.with(value.map_err(BrokerError::from)));
         drop(turn);
         self.wait(answer, deadline).await
     }
@@ -448,7 +448,7 @@ impl Broker {
 
     /// Where a session runs, if it exists and the reach allows it: else it does not exist.
     fn find_session(&self, reach: Reach, id: &str) -> Result<(SessionId, Scope), BrokerError> {
-        let unknown = || BrokerError::Refused(Refusal::UnknownSession);
+        let unknown = || BrokerError::from(Refusal::UnknownSession);
         let id = SessionId::parse(id).ok_or_else(unknown)?;
         let instance = self.core().directory.instance_of(id).ok_or_else(unknown)?;
         let here = instance.entry.id;

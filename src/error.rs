@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::ids::Sequence;
 use crate::domain::refusal::Refusal;
 use crate::journal::JournalDown;
 
@@ -9,9 +10,10 @@ use crate::journal::JournalDown;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// The request was understood and refused: nothing is broken.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    /// The request was understood and refused: nothing is broken. With the last record that the
+    /// refusal rests on, durable by now; without one it rests on none.
+    #[error("{0}")]
+    Refused(Refusal, Option<Sequence>),
     /// Too many requests at once: come back in a second.
     #[error("overloaded: {limit} requests are in flight, the limit")]
     Overloaded {
@@ -65,11 +67,25 @@ impl Effect {
     }
 }
 
+impl From<Refusal> for BrokerError {
+    fn from(refusal: Refusal) -> BrokerError {
+        BrokerError::Refused(refusal, None)
+    }
+}
+
 impl BrokerError {
+    /// The same, now that everything up to `sequence` is durable.
+    pub(crate) fn resting_on(self, sequence: Sequence) -> BrokerError {
+        match self {
+            BrokerError::Refused(refusal, _) => BrokerError::Refused(refusal, Some(sequence)),
+            other => other,
+        }
+    }
+
     /// The stable name callers branch on.
     pub const fn code(&self) -> &'static str {
         match self {
-            BrokerError::Refused(refusal) => refusal.code(),
+            BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
@@ -83,7 +99,7 @@ impl BrokerError {
     /// Whether a failed call may still have changed something.
     pub const fn effect(&self) -> Effect {
         match self {
-            BrokerError::Refused(_)
+            BrokerError::Refused(..)
             | BrokerError::Overloaded { .. }
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }

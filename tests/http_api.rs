@@ -301,6 +301,7 @@ async fn a_session_is_created_used_seen_and_closed() {
             let again = call(&target, "").await;
             assert_eq!(again.outcome(), (ended, "session-terminated".to_owned()), "{target}");
             assert_eq!(text(&again.json(), "/message"), "Session is TERMINATED");
+            assert!(again.header("x-sequence").is_some(), "it rests on the close: {again:?}");
         }
         assert_eq!(text(&call(&format!("GET {path}"), "").await.json(), "/state"), "TERMINATED");
     }

@@ -160,7 +160,7 @@ impl CatalogueActor {
 
     /// An answer without a record, that waits for what it rests on.
     fn answer<T: Send + 'static>(&self, reply: Reply<T>, answer: Result<T, Refusal>) {
-        self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::Refused)));
+        self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::from)));
     }
 
     /// A change of the tenant's catalogue that answers with nothing but its success.

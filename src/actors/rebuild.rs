@@ -66,7 +66,7 @@ impl Core {
         }
         self.ledger.settled().await?;
         let number = self.directory.session_number(id);
-        let number = number.ok_or(BrokerError::Refused(Refusal::UnknownSession))?;
+        let number = number.ok_or(BrokerError::from(Refusal::UnknownSession))?;
         let core = Arc::clone(self);
         let session = replaying(move || {
             let mut found: Option<Versioned<Session>> = None;
@@ -81,7 +81,7 @@ impl Core {
                 }
                 (_, _) => {}
             })?;
-            found.ok_or(BrokerError::Refused(Refusal::UnknownSession))
+            found.ok_or(BrokerError::from(Refusal::UnknownSession))
         })
         .await?;
         self.note_rebuild(Owner::Session(id), session.last)?;
@@ -161,7 +161,7 @@ impl Core {
                 answered(receiver).await
             }
             Found::Dead => Ok(None),
-            Found::Absent => Err(BrokerError::Refused(Refusal::UnknownSession)),
+            Found::Absent => Err(BrokerError::from(Refusal::UnknownSession)),
         }
     }
 

@@ -65,7 +65,10 @@ impl<T: Send + 'static> OnDurable for Settling<T> {
     fn settle(self: Box<Self>, outcome: Result<Sequence, JournalDown>) {
         let Settling { reply: Reply { sender, permit, .. }, answer } = *self;
         let answer = match outcome {
-            Ok(sequence) => answer.map(|value| Receipt { value, sequence }),
+            Ok(sequence) => match answer {
+                Ok(value) => Ok(Receipt { value, sequence }),
+                Err(error) => Err(error.resting_on(sequence)),
+            },
             Err(down) => Err(BrokerError::JournalDown(down)),
         };
         drop(permit); // First, so that an answered client finds its place free.

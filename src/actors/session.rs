@@ -152,7 +152,7 @@ impl SessionActor {
 
     fn heartbeat(&self, reply: Reply<()>, owned: &mut Versioned<Session>) {
         let heard = owned.state.hear(self.core.ledger.now());
-        self.core.ledger.after_all(reply.with(heard.map_err(BrokerError::Refused)));
+        self.core.ledger.after_all(reply.with(heard.map_err(BrokerError::from)));
     }
 }
 

@@ -71,6 +71,9 @@ pub(super) fn of_problem(
     *response.status_mut() = problem.status(dialect);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+    if let Some(sequence) = problem.sequence() {
+        headers.insert(&SEQUENCE_HEADER, HeaderValue::from(sequence.get()));
+    }
     if problem.closes() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

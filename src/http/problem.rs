@@ -5,7 +5,7 @@ use hyper::StatusCode;
 
 use super::wire::{Bracket, Dialect, Fault, Json};
 use crate::auth::Forbidden;
-use crate::domain::ids::CorrelationId;
+use crate::domain::ids::{CorrelationId, Sequence};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::error::{BrokerError, Effect};
 
@@ -21,6 +21,8 @@ pub(super) struct Problem {
     effect: Option<Effect>,
     documented: Documented,
     header: Option<Header>,
+    /// The last record that the answer rests on, if it rests on any.
+    sequence: Option<Sequence>,
     closes: bool,
 }
 
@@ -66,6 +68,7 @@ impl Problem {
             effect: None,
             documented: Documented::Nothing,
             header: None,
+            sequence: None,
             closes: false,
         }
     }
@@ -102,6 +105,11 @@ impl Problem {
     /// The header that goes with it.
     pub(super) fn header(&self) -> Option<&Header> {
         self.header.as_ref()
+    }
+
+    /// The last record that it rests on, if it rests on any.
+    pub(super) fn sequence(&self) -> Option<Sequence> {
+        self.sequence
     }
 
     /// Whether the connection ends with it.
@@ -195,7 +203,9 @@ impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Problem {
         let (code, effect, detail) = (error.code(), error.effect(), error.to_string());
         let (status, header) = match error {
-            BrokerError::Refused(refusal) => return Problem::from(refusal),
+            BrokerError::Refused(refusal, sequence) => {
+                return Problem { sequence, ..Problem::from(refusal) };
+            }
             BrokerError::Overloaded { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
@@ -243,7 +253,7 @@ mod tests {
         ];
         for (error, v1_0, v1_1) in cases {
             let shown = format!("{error}");
-            let refused = matches!(error, BrokerError::Refused(_));
+            let refused = matches!(error, BrokerError::Refused(..));
             let problem = Problem::from(error);
             let status = |version: Version| problem.status(version.dialect()).as_u16();
             assert_eq!((status(Version::V1_0), status(Version::V1_1)), (v1_0, v1_1), "{shown}");

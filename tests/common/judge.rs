@@ -56,7 +56,7 @@ pub fn judge(
                 tally.answers += 1;
                 told.entry(*sequence).or_default().push((attempt, answer));
             }
-            Outcome::Failed(BrokerError::Refused(refusal)) => {
+            Outcome::Failed(BrokerError::Refused(refusal, _)) => {
                 tally.refusals += 1;
                 nothing_happened.insert(&attempt.tag);
                 refused.push((attempt, refusal));

@@ -152,7 +152,7 @@ pub fn on_deny(on_deny: model::OnDeny) -> OnDeny {
 
 /// What a refusal is to the model; anything else that fails is a fault of the test's.
 pub fn refused(error: &BrokerError) -> Refused {
-    let BrokerError::Refused(refusal) = error else { panic!("not a refusal: {error}") };
+    let BrokerError::Refused(refusal, _) = error else { panic!("not a refusal: {error}") };
     match (refusal.kind(), refusal) {
         (RefusalKind::Invalid, _) => Refused::Invalid,
         (RefusalKind::NotFound, _) => Refused::NotFound,
