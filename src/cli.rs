@@ -1,5 +1,6 @@
 //! The command line: what can be said to the program, and which part of it answers.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,25 +106,25 @@ pub(crate) fn run() -> ExitCode {
         Command::Token(token) => keys::print_token(&token).map(|()| Ending::Fine),
         Command::Demo(demo) => demo::run(&demo),
         Command::Verify(Verify { data }) => match verify(&data) {
-            Ok(report) => {
-                println!("{report}");
-                Ok(Ending::Fine)
-            }
+            Ok(report) => say(&report.to_string()).map(|()| Ending::Fine),
             Err(VerifyError::Wrong(wrong)) => Ok(Ending::Wrong(wrong)),
             Err(error) => Err(error.to_string()),
         },
     };
-    match ending {
-        Ok(Ending::Fine) => ExitCode::SUCCESS,
-        Ok(Ending::Wrong(wrong)) => {
-            eprintln!("farebox: {wrong}");
-            ExitCode::from(1)
-        }
-        Err(could_not) => {
-            eprintln!("farebox: {could_not}");
-            ExitCode::from(2)
-        }
-    }
+    let (sentence, status) = match ending {
+        Ok(Ending::Fine) => return ExitCode::SUCCESS,
+        Ok(Ending::Wrong(wrong)) => (wrong, 1),
+        Err(could_not) => (could_not, 2),
+    };
+    let _ = writeln!(io::stderr(), "farebox: {sentence}"); // The status says it to everybody.
+    ExitCode::from(status)
+}
+
+/// Prints to stdout. `println!` would panic where its reader has gone.
+pub(crate) fn say(text: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    let said = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    said.map_err(|error| format!("stdout cannot be written: {error}"))
 }
 
 /// Reads `90s`, `15m`, `1h`, `30d`.

@@ -11,7 +11,7 @@ use farebox::domain::ids::Text;
 use farebox::domain::keys::{KeyClass, RegisteredKey};
 use farebox::env::{Clock, SystemClock};
 
-use crate::cli::{Token, TokenRole};
+use crate::cli::{Token, TokenRole, say};
 
 const ADMINISTRATION: (&str, KeyClass) = ("administration-1", KeyClass::Administration);
 const CLIENT: (&str, KeyClass) = ("client-1", KeyClass::Client);
@@ -78,6 +78,5 @@ pub(crate) fn print_token(token: &Token) -> Result<(), String> {
         now: SystemClock::new().system(),
         key_id: id.to_owned(),
     };
-    println!("{}", sign(&private_pem, &request).map_err(|error| error.to_string())?);
-    Ok(())
+    say(&sign(&private_pem, &request).map_err(|error| error.to_string())?)
 }

@@ -1,6 +1,6 @@
 //! The running server: logs, metrics, signals, the drain and its deadline.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Ending, Serve};
+use crate::cli::{Ending, Serve, say};
 use crate::keys;
 
 /// How long a stop waits for the broker once no connection is left.
@@ -32,8 +32,9 @@ pub(crate) fn serve(arguments: Serve) -> Result<Ending, String> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false) // It would panic where stderr is closed.
         .init();
     let metrics = install_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -79,8 +80,8 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
         Arc::new(http::Server::new(broker.clone(), verifier, render, http::Limits::default()));
     let mut failure = broker.failure();
     let stop = stop_signal(failure.clone())?;
-    println!("farebox listening on http://{address}");
-    let _ = std::io::stdout().flush(); // Whoever reads it may have gone.
+    let _ = say(&format!("farebox listening on http://{address}")); // Its reader may have gone.
+    tracing::info!(%address, "listening");
     let left = http::serve(listener, server, stop).await;
     if let Some(why) = failure.borrow_and_update().clone() {
         return Err(format!("stopped after a failure: {why}; a restart replays the journal"));
