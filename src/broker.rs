@@ -6,10 +6,10 @@ mod open;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 pub use crate::actors::{AccessAnswer, Answer, InstancePage, LineItemView, Receipt};
+use open::Passes;
 pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};
 
@@ -42,7 +42,7 @@ pub struct Broker {
 struct Inner {
     core: Arc<Core>,
     settings: Settings,
-    snapshots: Mutex<Option<JoinHandle<()>>>,
+    passes: Mutex<Option<Passes>>,
 }
 
 /// A session as it is seen from outside.

@@ -5,7 +5,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{Broker, Inner};
 use crate::actors::recovery::{Settled, State};
@@ -135,14 +137,15 @@ impl Broker {
         });
         let every = options.settings.snapshot_every;
         let snapshotting = Arc::clone(&core);
-        let snapshots = tokio::spawn(async move {
-            loop {
-                sleep(every).await;
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            // A pass is never given up half way: what it had taken to write would be forgotten.
+            while timeout(every, &mut stopped).await.is_err() {
                 take_snapshot(&snapshotting).await;
             }
         });
-        let inner =
-            Inner { core, settings: options.settings, snapshots: Mutex::new(Some(snapshots)) };
+        let passes = Mutex::new(Some(Passes { stop, task }));
+        let inner = Inner { core, settings: options.settings, passes };
         Ok(Opened {
             broker: Broker { inner: Arc::new(inner) },
             last: recovered.last,
@@ -158,12 +161,18 @@ async fn take_snapshot(core: &Arc<Core>) {
     }
 }
 
+/// The background passes.
+pub(super) struct Passes {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
 /// Ends the background passes and takes the last one.
 pub(super) async fn stop_snapshots(inner: &Inner) {
-    let running = inner.snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(running) = running {
-        running.abort();
-        let _ = running.await; // It was told to stop.
+    let passes = inner.passes.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Passes { stop, task }) = passes {
+        drop(stop);
+        let _ = task.await; // If it panicked, a restart replays more.
         take_snapshot(&inner.core).await;
     }
 }
