@@ -14,7 +14,9 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::{LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;
 use crate::domain::tokens::Tokens;
-use crate::journal::{self, Mark, SledSnapshots, Snapshots, TornTail, WalkReport, format};
+use crate::journal::{
+    self, FilePlace, Mark, SledSnapshots, Snapshots, TornTail, WalkReport, format,
+};
 
 /// What was read and found right.
 #[derive(Clone, Debug)]
@@ -86,6 +88,7 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
     let missing = |source| OpenError::Directory { path: path.to_owned(), source };
     std::fs::read_dir(path.join("journal")).map_err(missing).map_err(VerifyError::Unusable)?;
     let disk = lock_journal(path).map_err(VerifyError::Unusable)?;
+    journal::check_version(&disk).map_err(judged)?; // Opening the snapshots changes their files.
     let mut snapshot = State::default();
     let (watermark, snapshots_unusable) = match load_snapshots(path, &mut snapshot) {
         Ok(watermark) => (watermark, None),
@@ -97,15 +100,16 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
         wrong = check.record(sequence, payload).err();
         if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let walk = walked.map_err(|error| match error.code() {
-        "journal-io" => VerifyError::Unusable(OpenError::Journal(error)),
-        _ => VerifyError::Wrong(error.to_string()),
-    })?;
+    let walk = walked.map_err(judged)?;
     if let Some(wrong) = wrong {
-        return Err(VerifyError::Wrong(wrong));
+        return Err(at(&walk.end, &wrong));
     }
-    if snapshots_unusable.is_none() {
-        check.snapshots(watermark, &walk).map_err(VerifyError::Wrong)?;
+    if snapshots_unusable.is_none()
+        && let Err((record, wrong)) = check.snapshots(watermark, &walk)
+    {
+        let stop = &mut |_, _: &[u8]| ControlFlow::Break(());
+        let there = journal::walk(&disk, record, stop).map_err(judged)?;
+        return Err(at(&there.end, &wrong));
     }
     Ok(Report {
         line_items: check.recomputed.len(),
@@ -117,6 +121,19 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
         snapshots_unusable,
         walk,
     })
+}
+
+/// A journal that cannot be read at all is not wrong.
+fn judged(error: journal::OpenError) -> VerifyError {
+    match error.code() {
+        "journal-io" | "journal-format-newer" => VerifyError::Unusable(OpenError::Journal(error)),
+        _ => VerifyError::Wrong(error.to_string()),
+    }
+}
+
+fn at(place: &FilePlace, wrong: &str) -> VerifyError {
+    let FilePlace { file, offset } = place;
+    VerifyError::Wrong(format!("`{file}` is wrong at byte {offset}: {wrong}"))
 }
 
 fn load_snapshots(path: &Path, state: &mut State) -> Result<Option<Mark>, String> {
@@ -242,25 +259,33 @@ impl Check {
     }
 
     /// What the snapshots keep is of this journal, and nothing that they should have is missing.
-    fn snapshots(&self, watermark: Option<Mark>, walk: &WalkReport) -> Result<(), String> {
+    /// If not: the record in question, and what is wrong.
+    fn snapshots(
+        &self,
+        watermark: Option<Mark>,
+        walk: &WalkReport,
+    ) -> Result<(), (Sequence, String)> {
         let Some(watermark) = watermark else { return Ok(()) };
         let end = walk.last.map_or(Sequence::ZERO, |mark| mark.sequence);
         if watermark.sequence > end {
             let known = watermark.sequence;
-            return Err(format!("the snapshots know record {known}, the journal ends with {end}"));
+            let wrong = format!("the snapshots know record {known}, the journal ends with {end}");
+            return Err((known, wrong));
         }
         for (number, balance) in &self.state.balances {
             let kept = self.snapshot.balances.get(number);
             let known = kept.map_or(number.created(), |kept| kept.last);
             if balance.last <= watermark.sequence && balance.last != known {
-                return Err(format!("the snapshots miss record {} of a balance", balance.last));
+                let wrong = format!("the snapshots miss record {} of a balance", balance.last);
+                return Err((balance.last, wrong));
             }
         }
         for session in self.state.sessions.values() {
             let kept = self.snapshot.sessions.get(&session.state.number);
             let known = kept.map_or(Sequence::ZERO, |kept| kept.last);
             if session.last <= watermark.sequence && session.last != known {
-                return Err(format!("the snapshots miss record {} of a session", session.last));
+                let wrong = format!("the snapshots miss record {} of a session", session.last);
+                return Err((session.last, wrong));
             }
         }
         Ok(())

@@ -205,6 +205,7 @@ fn read_back(
             let unusable = |source| OpenError::Directory { path: path.clone(), source };
             create_private(&path).map_err(unusable)?;
             let disk = lock_journal(&path)?;
+            journal::check_version(&disk)?; // Opening the snapshots changes their files.
             let opened = SledSnapshots::open_or_reset(&path.join("snapshots"));
             let (snapshots, warning) =
                 opened.map_err(|error| unusable(io::Error::other(error.to_string())))?;

@@ -42,11 +42,12 @@ pub use self::error::{JournalDown, OpenError, ReadError};
 pub use self::file::Directory;
 pub use self::layout::{Hash, Mark, RECORD_BYTES_MAX};
 pub use self::memory::MemoryDisk;
-pub use self::replay::{TornTail, WalkReport, walk};
+pub use self::replay::{FilePlace, TornTail, WalkReport, walk};
 pub use self::snapshots::{SledSnapshots, Step};
 pub use self::store::{
     ENTRIES_MAX, Entry, KEY_BYTES_MAX, MemorySnapshots, SnapshotError, Snapshots, VALUE_BYTES_MAX,
 };
+pub use self::survey::check_version;
 
 use self::commit::{Committer, Current, Line};
 use self::layout::{ALIGNMENT, BATCH_HEADER_BYTES, PAGE_BYTES, RECORD_PREFIX_BYTES};

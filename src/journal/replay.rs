@@ -5,7 +5,10 @@ use std::ops::ControlFlow;
 
 use super::disk::Disk;
 use super::error::OpenError;
-use super::layout::{ALIGNMENT, Batch, Mark, PAGE_BYTES, Seal, SegmentHeader, is_zero};
+use super::layout::{
+    ALIGNMENT, BATCH_HEADER_BYTES, Batch, Mark, PAGE_BYTES, RECORD_PREFIX_BYTES, Seal,
+    SegmentHeader, is_zero,
+};
 use super::survey::{Survey, load, open, segment_name, survey};
 use crate::domain::ids::Sequence;
 
@@ -35,6 +38,23 @@ pub struct WalkReport {
     pub last: Option<Mark>,
     /// What the next start would cut.
     pub torn_tail: Option<TornTail>,
+    /// Where the walk ended: at the record at which `each` stopped it, else behind the last batch.
+    pub end: FilePlace,
+}
+
+/// A place in the journal's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The segment.
+    pub file: String,
+    /// The byte in it.
+    pub offset: u64,
+}
+
+impl FilePlace {
+    fn new(segment: u64, offset: u64) -> FilePlace {
+        FilePlace { file: segment_name(segment), offset }
+    }
 }
 
 /// Reads a journal without opening it for writing: for `verify`, and beside a running broker.
@@ -58,19 +78,24 @@ pub fn walk(
         records: 0,
         last: None,
         torn_tail: None,
+        end: FilePlace::new(1, 0),
     };
     let scanned = scan(disk, &found, &found.used, &mut |visit| {
         report.batches += 1;
+        let mut offset = visit.offset + BATCH_HEADER_BYTES as u64;
         for (sequence, payload) in visit.batch.records() {
             report.records += 1;
             if sequence >= from && each(sequence, payload).is_break() {
+                report.end = FilePlace::new(visit.header.index, offset);
                 return Ok(ControlFlow::Break(()));
             }
+            offset += (RECORD_PREFIX_BYTES + payload.len()) as u64;
         }
         Ok(ControlFlow::Continue(()))
     })?;
     if !scanned.stopped {
         scanned.reaches(found.end.map(|end| end.mark), "the last clean stop")?;
+        report.end = FilePlace::new(scanned.segment, scanned.offset);
     }
     report.last = found.journal().map(|_| scanned.mark);
     report.torn_tail = scanned.tail;

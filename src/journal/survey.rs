@@ -30,8 +30,24 @@ pub(super) fn segment_name(index: u64) -> String {
     format!("{index:010}{SEGMENT_SUFFIX}")
 }
 
+/// Refuses a journal of a later format, before anything around it is touched. Opening it asks this
+/// too, but whoever keeps something beside the journal should not open that first.
+///
+/// # Errors
+/// [`OpenError::NewerFormat`]; and what forbids to look.
+pub fn check_version(disk: &dyn Disk) -> Result<(), OpenError> {
+    let names = disk.list().map_err(OpenError::io("."))?;
+    for index in names.iter().filter_map(|name| segment_index(name)) {
+        if let (Page::Newer(version), _) = first_page(disk, index)? {
+            return Err(newer(&segment_name(index), version));
+        }
+    }
+    read_end(disk, &names).map(|_| ())
+}
+
 /// Looks at every file. A newer format is reported before anything else is judged.
 pub(super) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
+    check_version(disk)?;
     let mut names = disk.list().map_err(OpenError::io("."))?;
     names.sort_unstable();
     let indexes: Vec<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
@@ -39,12 +55,7 @@ pub(super) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
         .iter()
         .map(|index| first_page(disk, *index))
         .collect::<Result<Vec<_>, OpenError>>()?;
-    for (index, (page, _)) in indexes.iter().zip(&pages) {
-        if let Page::Newer(version) = page {
-            return Err(newer(&segment_name(*index), *version));
-        }
-    }
-    let end = if names.iter().any(|name| name == END_FILE) { Some(read_end(disk)?) } else { None };
+    let end = read_end(disk, &names)?;
     for (expected, index) in (1..).zip(&indexes) {
         if *index != expected {
             let reason = format!("`{}` is there", segment_name(*index));
@@ -171,10 +182,13 @@ fn holds_data(disk: &dyn Disk, index: u64) -> Result<bool, OpenError> {
     Ok(!used && !is_zero(bytes.get(PAGE_BYTES..).unwrap_or_default()))
 }
 
-fn read_end(disk: &dyn Disk) -> Result<End, OpenError> {
+fn read_end(disk: &dyn Disk, names: &[String]) -> Result<Option<End>, OpenError> {
+    if !names.iter().any(|name| name == END_FILE) {
+        return Ok(None);
+    }
     let file = disk.open(END_FILE).map_err(OpenError::io(END_FILE))?;
     let bytes = load(file.as_ref()).map_err(OpenError::io(END_FILE))?;
-    End::decode(&bytes).map_err(|version| match version {
+    End::decode(&bytes).map(Some).map_err(|version| match version {
         Some(version) => newer(END_FILE, version),
         None => OpenError::damaged(END_FILE, 0, "the mark of the last clean stop does not hold"),
     })
