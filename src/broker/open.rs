@@ -232,6 +232,9 @@ fn read_back(
     let recovered = Journal::open(disk, options, Known { watermark }, &mut state)?;
     let known = watermark.filter(|_| recovered.known_mark_matches);
     if known.is_none() {
+        if recovered.last > Sequence::ZERO {
+            tracing::warn!("no snapshots of this journal: all of it was replayed");
+        }
         let cleared = snapshots.clear();
         cleared.map_err(|error| OpenError::Actors(error.to_string()))?;
     }
