@@ -7,19 +7,19 @@ mod common;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use common::crowd::{Crowd, MINUTE_MS, any_table, any_terms};
+use common::crowd::{Crowd, START_MS, prepare};
 use common::dice::{self, Dice};
 use common::env::{self, Faults, ManualClock, SeededIds};
 use common::judge::{Tally, judge};
+use common::product;
 use common::replay::{Counts, Replay, records};
-use common::{model, product};
 use farebox::broker::{Broker, Options, Storage};
 use farebox::domain::ids::{InstanceId, Sequence};
+use farebox::error::BrokerError;
 use farebox::journal::{MemoryDisk, MemorySnapshots};
 use tokio::runtime::Builder;
 
 const CALLERS: usize = 64;
-const START_MS: u64 = 1_700_000_000_000;
 
 /// What a round is made of.
 #[derive(Clone, Copy)]
@@ -35,33 +35,6 @@ struct Report {
     counts: Counts,
     panics: u64,
     stopped: bool,
-}
-
-/// A broker with three instances, some price lists and few tokens.
-async fn prepare(broker: &Broker, dice: &mut Dice) -> Vec<InstanceId> {
-    let mut instances = Vec::new();
-    for account in ["Acme", "Acme", "Other"] {
-        let name = product::text("short");
-        let created = broker.create_instance(name, product::text(account)).await;
-        instances.push(created.expect("it is created").value.id);
-    }
-    for series in ["", "P", "X"] {
-        let (series, version) = (series.to_owned(), "first".to_owned());
-        let effective_from = START_MS - MINUTE_MS;
-        let table =
-            model::RateTable { series, version, effective_from, ..any_table(dice, START_MS) };
-        broker.publish_rate_table(product::new_table(&table)).await.expect("it is published");
-    }
-    let activations = [["A", "B", "C"], ["D", "E", "F"], ["G", "H", "K"]];
-    for (instance, activations) in instances.iter().zip(activations) {
-        for activation in activations {
-            let state = model::LineItemState::Deployed;
-            let terms = model::Terms { state, ..any_terms(dice, START_MS) };
-            let terms = product::new_terms(activation, &terms, "");
-            broker.map_line_item(product::scope(*instance), terms).await.expect("it is mapped");
-        }
-    }
-    instances
 }
 
 /// One broker, from empty to closed, with a crowd in between.
@@ -100,7 +73,11 @@ fn play(seed: u64, round: Round) -> Report {
     let stopped = runtime.block_on(settle(&broker, &crowd.instances));
     let mut replay = Replay::default();
     let records_now = records(broker.journal());
-    let tally = judge(&mut replay, &records_now, &crowd.attempts(), stopped.as_deref());
+    let may_fail = |error: &BrokerError| {
+        let unlucky = matches!(error, BrokerError::NoAnswer { .. } | BrokerError::Fault);
+        unlucky || (stopped.is_some() && matches!(error, BrokerError::Stopping))
+    };
+    let tally = judge(&mut replay, &records_now, &crowd.attempts(), may_fail);
     if stopped.is_none() {
         runtime.block_on(replay.check_all(&broker));
     }

@@ -13,6 +13,8 @@ use super::env::ManualClock;
 use super::model::{Item, LineItemState, OnDeny, Overdraft, RateTable, RatedItem, Terms, decimal};
 use super::product;
 
+/// When every broker here is opened.
+pub const START_MS: u64 = 1_700_000_000_000;
 pub const MINUTE_MS: u64 = 60_000;
 const SERIES: [&str; 3] = ["", "P", "X"];
 const NAMES: [(&str, &str); 5] =
@@ -136,7 +138,7 @@ impl Crowd {
         self.attempts.lock().expect("nobody panics with it").push(attempt);
     }
 
-    fn any_call(&self, dice: &mut Dice) -> Call {
+    pub fn any_call(&self, dice: &mut Dice) -> Call {
         let instance = *dice.pick(&self.instances);
         let session = self.any_session(dice);
         match (dice.below(100), session) {
@@ -168,6 +170,32 @@ impl Crowd {
         let recent = sessions.get(sessions.len().saturating_sub(RECENT)..).unwrap_or_default();
         if recent.is_empty() { None } else { Some(*dice.pick(recent)) }
     }
+}
+
+/// A broker with three instances, some price lists and few tokens.
+pub async fn prepare(broker: &Broker, dice: &mut Dice) -> Vec<InstanceId> {
+    let mut instances = Vec::new();
+    for account in ["Acme", "Acme", "Other"] {
+        let name = product::text("short");
+        let created = broker.create_instance(name, product::text(account)).await;
+        instances.push(created.expect("it is created").value.id);
+    }
+    for series in ["", "P", "X"] {
+        let (series, version) = (series.to_owned(), "first".to_owned());
+        let effective_from = START_MS - MINUTE_MS;
+        let table = RateTable { series, version, effective_from, ..any_table(dice, START_MS) };
+        broker.publish_rate_table(product::new_table(&table)).await.expect("it is published");
+    }
+    let activations = [["A", "B", "C"], ["D", "E", "F"], ["G", "H", "K"]];
+    for (instance, activations) in instances.iter().zip(activations) {
+        for activation in activations {
+            let state = LineItemState::Deployed;
+            let terms = Terms { state, ..any_terms(dice, START_MS) };
+            let terms = product::new_terms(activation, &terms, "");
+            broker.map_line_item(product::scope(*instance), terms).await.expect("it is mapped");
+        }
+    }
+    instances
 }
 
 async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Sequence), BrokerError> {

@@ -39,12 +39,12 @@ impl AddAssign for Tally {
     }
 }
 
-/// Plays the journal and judges every attempt. `stopping` is why the broker gave up, if it did.
+/// Plays the journal and judges every attempt; `may_fail` says which errors were to be expected.
 pub fn judge(
     replay: &mut Replay,
     records: &[(Sequence, Record)],
     attempts: &[Attempt],
-    stopping: Option<&str>,
+    may_fail: impl Fn(&BrokerError) -> bool,
 ) -> Tally {
     let mut tally = Tally::default();
     let mut told = BTreeMap::<Sequence, Vec<(&Attempt, &Told)>>::new();
@@ -62,9 +62,7 @@ pub fn judge(
                 refused.push((attempt, refusal));
             }
             Outcome::Failed(error) => {
-                let unlucky = matches!(error, BrokerError::NoAnswer { .. } | BrokerError::Fault);
-                let stopped = stopping.is_some() && matches!(error, BrokerError::Stopping);
-                assert!(unlucky || stopped, "{attempt:?}");
+                assert!(may_fail(error), "{attempt:?}");
                 match error.effect() {
                     Effect::Unknown => tally.unknown += 1,
                     Effect::None => {

@@ -11,10 +11,12 @@
 
 pub mod crowd;
 pub mod dice;
+pub mod disks;
 pub mod env;
 pub mod judge;
 pub mod model;
 pub mod product;
 pub mod replay;
+pub mod rig;
 pub mod script;
 pub mod stage;

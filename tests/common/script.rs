@@ -103,7 +103,7 @@ fn items(words: &[&str]) -> Vec<Item> {
     words.iter().map(|word| item(word)).collect()
 }
 
-fn rated(word: &str) -> RatedItem {
+pub fn rated(word: &str) -> RatedItem {
     let (name, rate) = word.split_once('=').unwrap_or_else(|| panic!("bad price `{word}`"));
     let Item { name, version, .. } = item(&format!("1x{name}"));
     RatedItem { name, version, rate: decimal(rate) }
