@@ -3,7 +3,7 @@
 mod common;
 
 use std::future::ready;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use common::disks::MoodyDisk;
 use common::env::{Faults, ManualClock, SeededIds, settings};
 use common::model::{Item, RateTable};
 use common::replay::records;
-use common::rig::{Still, in_memory};
+use common::rig::{Still, at_once, in_memory};
 use common::script::{rated, terms};
 use common::{dice, product};
 use farebox::auth::Scope;
@@ -140,7 +140,7 @@ fn a_full_house_refuses_at_once_and_still_lets_heartbeats_and_closes_in() {
         let storage = in_memory(disk.clone(), MemorySnapshots::new());
         let (broker, scope) = open(options(storage, &Faults::new(1), settings), &[("L", 9)]).await;
         let session = broker.create_session(scope).await.expect("it is created").value.to_string();
-        disk.block(); // Answers wait, with their places.
+        let blocked = disk.block(); // Answers wait, with their places.
         let ask = || {
             let broker = broker.clone();
             tokio::spawn(async move { broker.access(scope, draw(1)).await })
@@ -149,7 +149,8 @@ fn a_full_house_refuses_at_once_and_still_lets_heartbeats_and_closes_in() {
         for _ in 0..50 {
             yield_now().await;
         }
-        let refused = broker.access(scope, draw(1)).await.expect_err("the instance is full");
+        let refused = at_once(broker.access(scope, draw(1))).await;
+        let refused = refused.expect_err("the instance is full");
         assert!(matches!(refused, BrokerError::Overloaded { limit: 2 }), "{refused}");
         assert_eq!(refused.effect(), Effect::None);
         let elsewhere = tokio::spawn({
@@ -157,14 +158,14 @@ fn a_full_house_refuses_at_once_and_still_lets_heartbeats_and_closes_in() {
             async move { broker.rate_tables().await }
         });
         yield_now().await;
-        let refused = broker.rate_tables().await.expect_err("the house is full");
+        let refused = at_once(broker.rate_tables()).await.expect_err("the house is full");
         assert!(matches!(refused, BrokerError::Overloaded { limit: 3 }), "{refused}");
         let closing = tokio::spawn({
             let broker = broker.clone();
             async move { broker.close_session(Reach::Everywhere, &session).await }
         });
         yield_now().await;
-        disk.unblock();
+        drop(blocked);
         for answer in waiting {
             answer.await.expect("no panic").expect("it was inside");
         }
@@ -223,40 +224,40 @@ fn sum(tokens: &[String]) -> u32 {
     tokens.iter().map(|tokens| tokens.parse::<u32>().expect("whole tokens")).sum()
 }
 
+/// Lets a future come as far as it gets at once; it has to wait then.
+async fn begin<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
+    tokio::select! {
+        biased;
+        _ = future => panic!("it does not wait"),
+        () = ready(()) => {}
+    }
+}
+
 #[test]
 fn closing_waits_for_those_inside_and_turns_everybody_else_away() {
-    let runtime = many_threads();
-    runtime.block_on(async {
-        let disk = MoodyDisk::new(MemoryDisk::new());
-        let storage = in_memory(disk.clone(), MemorySnapshots::new());
-        let (broker, scope) =
-            open(options(storage, &Faults::new(1), settings()), &[("L", 1_000)]).await;
-        disk.block();
-        let inside: Vec<_> = (0..50)
-            .map(|_| {
-                let broker = broker.clone();
-                tokio::spawn(async move { broker.access(scope, draw(1)).await })
-            })
-            .collect();
-        while broker.journal().last().get() < 3 + 50 {
-            yield_now().await; // Until all are decided; they wait for the disk.
+    let still = Still::new();
+    still.runtime.block_on(async {
+        let options = options(Storage::Memory, &Faults::new(1), settings());
+        let (broker, scope) = open(options, &[("L", 1_000)]).await;
+        let mut inside: Vec<_> = (0..20).map(|_| Box::pin(broker.access(scope, draw(1)))).collect();
+        for asked in &mut inside {
+            begin(asked).await; // Let in, but nothing is decided before this task rests.
         }
-        let mut closing = pin!(broker.close());
-        tokio::select! {
-            biased;
-            _ = &mut closing => panic!("it waits for those inside"),
-            () = ready(()) => {}
-        }
-        let error = broker.access(scope, draw(1)).await.expect_err("the door is shut");
+        let mut closing = Box::pin(broker.close());
+        begin(&mut closing).await;
+        let error = at_once(broker.access(scope, draw(1))).await;
+        let error = error.expect_err("the door is shut");
         assert!(matches!(error, BrokerError::Stopping), "{error}");
-        disk.unblock();
-        for answer in inside {
-            answer.await.expect("no panic").expect("those inside are served");
-        }
-        closing.await.expect("a clean stop");
+        let served = async {
+            for asked in inside {
+                asked.await.expect("those inside are served");
+            }
+        };
+        let (closed, ()) = tokio::join!(closing, served);
+        closed.expect("a clean stop");
         let error = broker.line_items(scope).await.expect_err("it is closed");
         assert_eq!((error.code(), error.effect()), ("stopping", Effect::None));
-        assert_eq!(records(broker.journal()).len(), 53);
+        assert_eq!(records(broker.journal()).len(), 3 + 20);
     });
 }
 

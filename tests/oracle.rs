@@ -14,6 +14,7 @@ use common::judge::{Tally, judge};
 use common::product;
 use common::replay::{Counts, Replay, records};
 use farebox::broker::{Broker, Options, Storage};
+use farebox::config::Settings;
 use farebox::domain::ids::{InstanceId, Sequence};
 use farebox::error::BrokerError;
 use farebox::journal::{MemoryDisk, MemorySnapshots};
@@ -47,7 +48,7 @@ fn play(seed: u64, round: Round) -> Report {
     let disk = MemoryDisk::new();
     let options = |disk: MemoryDisk| Options {
         storage: Storage::Custom(Arc::new(disk), Arc::new(MemorySnapshots::new())),
-        settings: env::settings(),
+        settings: Settings { segment_bytes: 1 << 20, ..env::settings() },
         clock: Arc::clone(&clock) as _,
         ids: Arc::new(SeededIds::with_faults(seed, &faults)),
     };
@@ -56,6 +57,7 @@ fn play(seed: u64, round: Round) -> Report {
     let instances = runtime.block_on(prepare(&broker, &mut dice));
     let crowd = Arc::new(Crowd::new(broker.clone(), Arc::clone(&clock), instances));
     faults.begin(round.panic_one_in);
+    faults.dawdle();
     runtime.block_on(async {
         let callers: Vec<_> = (0..CALLERS)
             .map(|name| {

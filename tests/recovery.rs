@@ -16,7 +16,7 @@ use common::judge::judge;
 use common::product;
 use common::replay::{Replay, records};
 use common::rig::{
-    Rig, Still, copy_directory, in_memory, keys, none, options, reopen, reopen_unjudged,
+    Rig, Still, at_once, copy_directory, in_memory, keys, none, options, reopen, reopen_unjudged,
 };
 use farebox::broker::{Broker, OpenError, Storage};
 use farebox::config::{Limits, Settings};
@@ -356,7 +356,7 @@ fn a_slow_sync_holds_answers_back_but_neither_loses_nor_doubles_them() {
     still.runtime.block_on(async {
         let broker = Broker::open(options).await.expect("it opens").broker;
         let scope = one_line_item(&broker, 100).await;
-        disk.block();
+        let blocked = disk.block();
         let ask = || {
             let (broker, request) = (broker.clone(), request(1));
             tokio::spawn(async move { broker.access(scope, request).await })
@@ -365,7 +365,8 @@ fn a_slow_sync_holds_answers_back_but_neither_loses_nor_doubles_them() {
         for _ in 0..100 {
             tokio::task::yield_now().await; // All four are decided and wait for the disk.
         }
-        let refused = broker.access(scope, request(1)).await.expect_err("the house is full");
+        let refused = at_once(broker.access(scope, request(1))).await;
+        let refused = refused.expect_err("the house is full");
         assert!(matches!(refused, BrokerError::Overloaded { limit: 4 }), "{refused}");
         tokio::time::advance(limits.answer_within + Duration::from_millis(1)).await;
         for answer in waiting {
@@ -373,9 +374,9 @@ fn a_slow_sync_holds_answers_back_but_neither_loses_nor_doubles_them() {
             assert!(matches!(error, BrokerError::NoAnswer { .. }), "{error}");
             assert_eq!(error.effect(), Effect::Unknown);
         }
-        disk.unblock();
+        drop(blocked);
         settled(&broker).await;
-        let view = broker.line_item(scope, "L").await.expect("places are free again");
+        let view = at_once(broker.line_item(scope, "L")).await.expect("places are free again");
         assert_eq!(view.value.balance.used.to_string(), "4", "what was appended happened once");
     });
 }

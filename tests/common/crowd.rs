@@ -305,7 +305,7 @@ pub fn any_table(dice: &mut Dice, now: u64) -> RateTable {
     RateTable {
         series: (*dice.pick(&SERIES)).to_owned(),
         version: dice.below(6).to_string(),
-        effective_from: now + dice.below(60) * MINUTE_MS - 10 * MINUTE_MS,
+        effective_from: now + dice.below(40) * MINUTE_MS - 25 * MINUTE_MS,
         items,
     }
 }

@@ -45,7 +45,7 @@ pub struct MoodyDisk {
 }
 
 #[derive(Default)]
-struct Mood {
+pub struct Mood {
     /// Calls that write, sync, create or rename, since it was armed.
     calls: AtomicU64,
     fault: Mutex<Option<(u64, Fault)>>,
@@ -102,14 +102,11 @@ impl MoodyDisk {
         std::mem::take(&mut self.mood.pictures.lock().expect("unpoisoned"))
     }
 
-    /// Until [`MoodyDisk::unblock`] no sync returns.
-    pub fn block(&self) {
+    /// While the guard lives no sync returns.
+    #[must_use]
+    pub fn block(&self) -> Blocked {
         *self.mood.blocked.lock().expect("unpoisoned") = true;
-    }
-
-    pub fn unblock(&self) {
-        *self.mood.blocked.lock().expect("unpoisoned") = false;
-        self.mood.freed.notify_all();
+        Blocked(Arc::clone(&self.mood))
     }
 
     fn next_fault(&self) -> Option<Fault> {
@@ -134,6 +131,16 @@ impl MoodyDisk {
 
     fn file(&self, name: &str, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
         Arc::new(MoodyFile { name: name.to_owned(), inner, disk: self.clone() })
+    }
+}
+
+/// Holds all syncs up; dropping it lets them go on, also where a test has failed.
+pub struct Blocked(Arc<Mood>);
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        *self.0.blocked.lock().expect("unpoisoned") = false;
+        self.0.freed.notify_all();
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -103,7 +103,10 @@ pub struct Faults {
     thrown: AtomicU64,
     /// Tasks that are let alone: the catalogue's, whose death stops the process by design.
     spared: Mutex<BTreeSet<tokio::task::Id>>,
-    learning: AtomicU64,
+    learning: AtomicBool,
+    /// Whether some calls let other threads go first, so that what a decision has read can move
+    /// before it is appended.
+    dawdling: AtomicBool,
 }
 
 impl Faults {
@@ -116,19 +119,25 @@ impl Faults {
             calls: AtomicU64::new(0),
             thrown: AtomicU64::new(0),
             spared: Mutex::new(BTreeSet::new()),
-            learning: AtomicU64::new(0),
+            learning: AtomicBool::new(false),
+            dawdling: AtomicBool::new(false),
         })
     }
 
     /// Until [`Faults::begin`], whichever task asks is one to be spared from then on.
     pub fn learn(&self) {
-        self.learning.store(1, Ordering::SeqCst);
+        self.learning.store(true, Ordering::SeqCst);
     }
 
     /// From now on one call in `one_in` panics.
     pub fn begin(&self, one_in: u64) {
-        self.learning.store(0, Ordering::SeqCst);
+        self.learning.store(false, Ordering::SeqCst);
         self.one_in.store(one_in, Ordering::SeqCst);
+    }
+
+    /// From now on some calls take their time.
+    pub fn dawdle(&self) {
+        self.dawdling.store(true, Ordering::SeqCst);
     }
 
     /// No more panics.
@@ -144,19 +153,25 @@ impl Faults {
     fn strike(&self) {
         let Some(task) = tokio::task::try_id() else { return };
         let mut spared = self.spared.lock().expect("nobody panics with it");
-        if self.learning.load(Ordering::SeqCst) == 1 {
+        if self.learning.load(Ordering::SeqCst) {
             spared.insert(task);
         }
         let is_spared = spared.contains(&task);
         drop(spared);
         let one_in = self.one_in.load(Ordering::SeqCst);
-        if is_spared || one_in == 0 {
+        if is_spared {
             return;
         }
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        if mixed(self.seed ^ mixed(call)).is_multiple_of(one_in) {
+        let dice = mixed(self.seed ^ mixed(call));
+        if one_in != 0 && dice.is_multiple_of(one_in) {
             self.thrown.fetch_add(1, Ordering::SeqCst);
             panic::panic_any(Injected);
+        }
+        if self.dawdling.load(Ordering::SeqCst) && dice >> 32 & 7 == 0 {
+            for _ in 0..dice >> 40 & 63 {
+                std::thread::yield_now();
+            }
         }
     }
 }
