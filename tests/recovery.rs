@@ -174,7 +174,7 @@ fn whatever_call_to_the_disk_fails_nothing_is_lost_and_nothing_is_acknowledged_a
                     let Outcome::Failed(error) = &attempt.outcome else {
                         panic!("{fault:?} at {number}: a success after the end: {attempt:?}")
                     };
-                    let refused = matches!(error, BrokerError::Refused(_));
+                    let refused = matches!(error, BrokerError::Refused(..));
                     assert!(!refused || error.effect() == Effect::None, "{error}");
                 }
                 assert!(rig.broker.journal().failure().borrow().is_some(), "the journal says so");
