@@ -11,13 +11,16 @@ use super::directory::Versioned;
 use super::reply::Reply;
 use super::snapshot;
 use super::turn::{ExclusiveTurn, Instance, Roster};
-use crate::domain::catalogue::{InstanceEntry, Registry, check_terms};
+use crate::domain::catalogue::{
+    InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms,
+};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
 use crate::domain::rates::NewRateTable;
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::Entry;
 
@@ -80,6 +83,15 @@ pub(crate) struct Placed<V, T> {
     pub(crate) reply: Reply<T>,
 }
 
+/// The catalogue after a record, ready to be published.
+struct Next {
+    registry: Registry,
+    tenant: Option<Arc<Tenant>>,
+    catalogue: Option<Arc<InstanceCatalogue>>,
+    created: Option<Arc<Instance>>,
+    mapped: Option<LineItemNumber>,
+}
+
 /// The sole writer of the catalogue.
 pub(crate) struct CatalogueActor {
     pub(crate) core: Arc<Core>,
@@ -92,83 +104,87 @@ pub(crate) struct CatalogueState {
 }
 
 impl CatalogueActor {
-    /// Records an event, takes it over everywhere and answers with what `answer` makes of it.
+    /// Decides and records an event, takes it over everywhere and answers with what `answer` makes
+    /// of it.
     fn record<T: Send + 'static>(
         &self,
         owned: &mut CatalogueState,
         instance: Option<&Arc<Instance>>,
-        event: Event,
+        decide: impl FnOnce(&Registry, &Tenant, Timestamp) -> Result<Event, Refusal>,
         reply: Reply<T>,
         answer: impl FnOnce(Sequence, &Registry) -> T,
     ) {
-        let record = Record { at: self.core.ledger.now(), event };
         let mut reply = Some(reply);
-        let appended = self.core.ledger.append_and_publish(instance, &record, |sequence| {
-            owned.registry.apply(sequence, &record);
-            self.publish(instance, sequence, &record, &owned.registry);
-            let answer = answer(sequence, &owned.registry);
-            reply.take().expect("a record is published once").with(Ok(answer))
-        });
-        match (appended, reply) {
-            (Ok(sequence), _) => owned.dirty.extend(snapshot::changes(sequence, &record)),
+        let recorded = self.core.ledger.append_and_publish(
+            instance,
+            |now| decide(&owned.registry, &self.core.ledger.tenant(), now),
+            |sequence, record| {
+                let next = self.next(&owned.registry, instance, sequence, record);
+                let answer = answer(sequence, &next.registry);
+                let reply = reply.take().expect("a record is prepared once");
+                (reply.with(Ok(answer)), next)
+            },
+            |next| self.publish(instance, next),
+        );
+        match (recorded, reply) {
+            (Ok((sequence, record, next)), _) => {
+                owned.registry = next.registry;
+                owned.dirty.extend(snapshot::changes(sequence, &record));
+            }
+            (Err(error @ BrokerError::Refused(..)), Some(reply)) => {
+                self.core.ledger.after_all(reply.with(Err(error)));
+            }
             (Err(error), Some(reply)) => reply.now(error),
             (Err(_), None) => {}
         }
     }
 
-    /// Makes a record visible to decisions. Runs under the journal's lock: nothing may wait here.
-    fn publish(
+    /// What the catalogue is after a record.
+    fn next(
         &self,
+        registry: &Registry,
         instance: Option<&Arc<Instance>>,
         sequence: Sequence,
         record: &Record,
-        registry: &Registry,
-    ) {
+    ) -> Next {
+        let mut registry = registry.clone();
+        registry.apply(sequence, record);
         let mut tenant = self.core.ledger.tenant().as_ref().clone();
-        if tenant.apply(sequence, record) {
-            self.core.ledger.publish_tenant(tenant);
-        }
-        if let Some(instance) = instance {
+        let tenant = tenant.apply(sequence, record).then(|| Arc::new(tenant));
+        let catalogue = instance.map(|instance| {
             let mut catalogue = instance.catalogue().as_ref().clone();
             catalogue.apply(sequence, &record.event);
-            instance.publish(catalogue);
+            Arc::new(catalogue)
+        });
+        let created = registry.instance(InstanceNumber::new(sequence)).map(|entry| {
+            let shares = self.core.gate.shares();
+            Arc::new(Instance::new(entry, shares, InstanceCatalogue::default(), Roster::default()))
+        });
+        let mapped = matches!(record.event, Event::LineItemMapped { number: None, .. });
+        let mapped = mapped.then(|| LineItemNumber::new(sequence));
+        Next { registry, tenant, catalogue, created, mapped }
+    }
+
+    /// Makes it visible to decisions. Runs under the journal's lock: nothing may wait or fail here.
+    fn publish(&self, instance: Option<&Arc<Instance>>, next: &Next) {
+        if let Some(tenant) = &next.tenant {
+            self.core.ledger.publish_tenant(Arc::clone(tenant));
         }
-        match &record.event {
-            Event::InstanceCreated { .. } => {
-                let entry = registry.instance(InstanceNumber::new(sequence));
-                let entry = entry.expect("the registry has taken it over");
-                let shares = self.core.gate.shares();
-                let roster = Roster::default();
-                let instance = Instance::new(entry, shares, Default::default(), roster);
-                self.core.directory.add_instance(Arc::new(instance));
-            }
-            Event::LineItemMapped { number: None, .. } => {
-                let balance = Versioned { state: Balance::default(), last: sequence };
-                self.core.directory.add_line_item(LineItemNumber::new(sequence), balance);
-            }
-            Event::LineItemMapped { .. }
-            | Event::KeyRegistered(_)
-            | Event::RateTablePublished(_)
-            | Event::RateTableDeleted { .. }
-            | Event::LineItemDeleted { .. }
-            | Event::Access(_)
-            | Event::SessionCreated { .. }
-            | Event::SessionAccess(_)
-            | Event::SessionClosed(_) => {}
+        if let Some((instance, catalogue)) = instance.zip(next.catalogue.as_ref()) {
+            instance.publish(Arc::clone(catalogue));
+        }
+        if let Some(created) = &next.created {
+            self.core.directory.add_instance(Arc::clone(created));
+        }
+        if let Some(number) = next.mapped {
+            let balance = Versioned { state: Balance::default(), last: number.created() };
+            self.core.directory.add_line_item(number, balance);
         }
     }
 
     /// An answer without a record, that waits for what it rests on.
     fn answer<T: Send + 'static>(&self, reply: Reply<T>, answer: Result<T, Refusal>) {
         self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::from)));
-    }
-
-    /// A change of the tenant's catalogue that answers with nothing but its success.
-    fn change(&self, owned: &mut CatalogueState, event: Result<Event, Refusal>, reply: Reply<()>) {
-        match event {
-            Ok(event) => self.record(owned, None, event, reply, |_, _| ()),
-            Err(refusal) => self.answer(reply, Err(refusal)),
-        }
     }
 
     async fn map_line_item(&self, placed: Placed<Terms, LineItemView>, owned: &mut CatalogueState) {
@@ -186,7 +202,7 @@ impl CatalogueActor {
         let event =
             Event::LineItemMapped { instance: instance.entry.number, number, terms: terms.clone() };
         let id = instance.entry.id;
-        self.record(owned, Some(&instance), event, reply, |sequence, _| {
+        self.record(owned, Some(&instance), |_, _, _| Ok(event), reply, |sequence, _| {
             let number = number.unwrap_or(LineItemNumber::new(sequence));
             let line_item = Arc::new(LineItem { number, terms });
             LineItemView { instance: id, line_item, balance }
@@ -212,9 +228,10 @@ impl CatalogueActor {
         if let Some(current) = current {
             return self.core.balance(instance, current.number).await.map(Ok);
         }
-        // Deleted, here or elsewhere: its owner still knows whether a session uses it.
-        let balance = self.core.balance(instance, mapping.number).await?;
-        let in_use = balance.open_lines > 0;
+        // Deleted, here or elsewhere: its owner still knows whether a session uses it. Without the
+        // turn of its instance a dead owner cannot be rebuilt, and counts as in use until it is.
+        let balance = self.core.told_line_item(instance, mapping.number).await?;
+        let in_use = balance.is_none_or(|balance| balance.state.open_lines > 0);
         Ok(if in_use { Err(Refusal::RemovalPending) } else { Ok(Balance::default()) })
     }
 
@@ -235,7 +252,7 @@ impl CatalogueActor {
                     number: line_item.number,
                     activation_id: line_item.terms.activation_id.clone(),
                 };
-                self.record(owned, Some(&instance), event, reply, |_, _| ());
+                self.record(owned, Some(&instance), |_, _, _| Ok(event), reply, |_, _| ());
             }
             (refusal, _) => {
                 self.answer(reply, Err(refusal.unwrap_or(Refusal::UnknownLineItem)));
@@ -264,23 +281,26 @@ impl Actor for CatalogueActor {
         message: CatalogueMessage,
         owned: &mut CatalogueState,
     ) -> Result<(), ActorProcessingErr> {
-        let tenant = || self.core.ledger.tenant();
         match message {
             CatalogueMessage::RegisterKey(key, reply) => {
-                self.change(owned, Ok(Event::KeyRegistered(key)), reply);
+                let decide = |_: &_, tenant: &Tenant, now| Ok(tenant.decide_key(key, now));
+                self.record(owned, None, decide, reply, |_, _| ());
             }
             CatalogueMessage::PublishRateTable(table, reply) => {
-                let event = tenant().decide_publication(table);
-                self.change(owned, event, reply);
+                let decide = |_: &_, tenant: &Tenant, _| tenant.decide_publication(table);
+                self.record(owned, None, decide, reply, |_, _| ());
             }
             CatalogueMessage::DeleteRateTable { series, version, reply } => {
-                let event = tenant().decide_deletion(&series, &version, self.core.ledger.now());
-                self.change(owned, event, reply);
+                let decide =
+                    |_: &_, tenant: &Tenant, now| tenant.decide_deletion(&series, &version, now);
+                self.record(owned, None, decide, reply, |_, _| ());
             }
             CatalogueMessage::CreateInstance { short_name, account_id, reply } => {
                 let id = InstanceId::from_u128(self.core.ledger.fresh_id());
-                let event = owned.registry.decide_instance(id, short_name, account_id);
-                self.record(owned, None, event, reply, |sequence, registry| {
+                let decide = |registry: &Registry, _: &_, _| {
+                    Ok(registry.decide_instance(id, short_name, account_id))
+                };
+                self.record(owned, None, decide, reply, |sequence, registry| {
                     let entry = registry.instance(InstanceNumber::new(sequence));
                     entry.expect("the registry has taken it over")
                 });
@@ -297,7 +317,8 @@ impl Actor for CatalogueActor {
             CatalogueMessage::MapLineItem(placed) => self.map_line_item(placed, owned).await,
             CatalogueMessage::DeleteLineItem(placed) => self.delete_line_item(placed, owned),
             CatalogueMessage::TakeDirty(reply) => {
-                let _ = reply.send(std::mem::take(&mut owned.dirty)); // Who asked may have gone.
+                // Who asked may have gone: then everything is still to be written.
+                owned.dirty = reply.send(std::mem::take(&mut owned.dirty)).err().unwrap_or_default();
             }
             CatalogueMessage::StillDirty(mut entries) => {
                 entries.append(&mut owned.dirty); // The older first: a later change holds.

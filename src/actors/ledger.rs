@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 use super::reply::Reply;
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Tenant};
-use crate::domain::event::Record;
+use crate::domain::event::{Event, Record};
 use crate::domain::ids::{LineItemNumber, Sequence, SessionId};
 use crate::domain::line_item::Posting;
+use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::env::{Clock, IdSource};
 use crate::error::BrokerError;
@@ -39,7 +40,7 @@ impl Owner {
 /// What of an instance append checks and keeps under its lock.
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
-    /// The stamp of the instance's last record: stamps never run backwards in the journal.
+    /// The stamp of the instance's last record: within an instance stamps never run backwards.
     last_stamp: Timestamp,
     /// Whose state has changed since the last snapshot.
     dirty: BTreeSet<Owner>,
@@ -142,7 +143,8 @@ impl Ledger {
             }
             let mut queue = match self.journal.queue() {
                 Ok(queue) => queue,
-                Err(down) => return Err((NotAppended::Refused(down.into()), reply)),
+                // Nothing of it is in the journal, so this outcome is known.
+                Err(_) => return Err((NotAppended::Refused(BrokerError::Stopping), reply)),
             };
             if let Err(error) = check_length(bytes, &queue) {
                 return Err((NotAppended::Refused(error), reply));
@@ -157,35 +159,40 @@ impl Ledger {
         })
     }
 
-    /// Appends a record of the catalogue and publishes what follows from it under the same lock,
-    /// so that no decision can fall between the two.
-    pub(crate) fn append_and_publish(
+    /// Decides a change of the catalogue, appends it and publishes what follows from it, all under
+    /// the lock that orders the journal: no decision falls in between, and the moment it is decided
+    /// at is behind every record before it. All that could fail is in `prepare`, before the append.
+    pub(crate) fn append_and_publish<P>(
         &self,
         instance: Option<&Arc<Instance>>,
-        record: &Record,
-        publish: impl FnOnce(Sequence) -> Box<dyn OnDurable>,
-    ) -> Result<Sequence, BrokerError> {
+        decide: impl FnOnce(Timestamp) -> Result<Event, Refusal>,
+        prepare: impl FnOnce(Sequence, &Record) -> (Box<dyn OnDurable>, P),
+        publish: impl FnOnce(&P),
+    ) -> Result<(Sequence, Record, P), BrokerError> {
+        let mut cell = instance.map(|instance| instance.cell());
+        let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
+        let at = self.now();
+        let record = Record { at, event: decide(at)? };
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
-            format::encode(record, bytes);
-            let mut cell = instance.map(|instance| instance.cell());
-            let mut queue = self.journal.queue()?;
+            format::encode(&record, bytes);
             check_length(bytes, &queue)?;
             if let Some(cell) = &mut cell {
-                assert!(record.at >= cell.last_stamp, "time does not run backwards in a turn");
-                cell.last_stamp = record.at;
+                assert!(at >= cell.last_stamp, "time does not run backwards in a turn");
+                cell.last_stamp = at;
             }
             let sequence = queue.last().next();
-            let waiter = publish(sequence);
+            let (waiter, prepared) = prepare(sequence, &record);
             let appended = queue.append(bytes, waiter);
             assert_eq!(appended, sequence, "the queue is locked between asking and appending");
-            Ok(sequence)
+            publish(&prepared);
+            Ok((sequence, record, prepared))
         })
     }
 
     /// Makes a new version of the tenant's catalogue visible. Only inside `append_and_publish`.
-    pub(crate) fn publish_tenant(&self, tenant: Tenant) {
-        self.tenant.store(Arc::new(tenant));
+    pub(crate) fn publish_tenant(&self, tenant: Arc<Tenant>) {
+        self.tenant.store(tenant);
     }
 
     /// An answer without a record of its own, once everything it may rest on is durable.

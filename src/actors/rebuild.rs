@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// What a line item tells of itself; `None` where it is dead.
-    async fn told_line_item(
+    pub(super) async fn told_line_item(
         self: &Arc<Core>,
         instance: &Arc<Instance>,
         number: LineItemNumber,

@@ -91,8 +91,8 @@ impl Instance {
     }
 
     /// Makes a new version visible. Only inside `append_and_publish`, in the exclusive turn.
-    pub(crate) fn publish(&self, catalogue: InstanceCatalogue) {
-        self.catalogue.store(Arc::new(catalogue));
+    pub(crate) fn publish(&self, catalogue: Arc<InstanceCatalogue>) {
+        self.catalogue.store(catalogue);
         // Quantities may have been raised: everybody is asked again.
         self.exhausted.store(Arc::new(imbl::OrdSet::new()));
     }

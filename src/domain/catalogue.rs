@@ -48,6 +48,14 @@ impl Default for Configuration {
 }
 
 impl Tenant {
+    /// A key that is registered now, or replaces the one of its class and id: then it keeps the
+    /// moment at which that was first registered (spec 2.1).
+    pub fn decide_key(&self, key: RegisteredKey, now: Timestamp) -> Event {
+        let former = self.keys.get(&(key.class, key.id.clone()));
+        let created = former.map_or(now, |former| former.created);
+        Event::KeyRegistered(RegisteredKey { created, ..key })
+    }
+
     /// Checks a table that is to be published (spec 2.6).
     pub fn decide_publication(&self, table: NewRateTable) -> Result<Event, Refusal> {
         let NewRateTable { series, version, .. } = &table;
