@@ -345,7 +345,7 @@ impl Broker {
         open::stop_snapshots(&self.inner).await;
         let journal = self.journal().clone();
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
-        open::stop_actors(&self.inner);
+        open::stop_actors(&self.inner).await;
         match closed {
             Ok(mark) => mark.map(|_| ()).map_err(BrokerError::JournalDown),
             Err(_) => Err(BrokerError::Stopping),

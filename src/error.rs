@@ -20,6 +20,9 @@ pub enum BrokerError {
         /// The limit that was met.
         limit: usize,
     },
+    /// The instance was taken the whole time; nothing was decided.
+    #[error("the instance was busy all the time: come back")]
+    Busy,
     /// The disk has no room for further charges.
     #[error("storage is full: charges are refused until there is room on the disk")]
     StorageFull,
@@ -38,7 +41,7 @@ pub enum BrokerError {
     #[error("the request met a fault of ours and changed nothing")]
     Fault,
     /// No answer in time, or its maker died.
-    #[error("no answer within {waited:?}: the outcome is unknown, look before you repeat")]
+    #[error("no answer came within {waited:?}: the outcome is unknown, look before you repeat")]
     NoAnswer {
         /// How long was waited.
         waited: Duration,
@@ -87,6 +90,7 @@ impl BrokerError {
         match self {
             BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
+            BrokerError::Busy => "busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
             BrokerError::Stopping => "stopping",
@@ -101,6 +105,7 @@ impl BrokerError {
         match self {
             BrokerError::Refused(..)
             | BrokerError::Overloaded { .. }
+            | BrokerError::Busy
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }
             | BrokerError::Stopping

@@ -14,6 +14,7 @@ use crate::domain::event::{Access, Event, Record, SessionAccess};
 use crate::domain::ids::{CorrelationId, LineItemNumber, Sequence};
 use crate::domain::line_item::Posting;
 use crate::domain::request::AccessRequest;
+use crate::error::BrokerError;
 
 /// A decided access request: the record itself, one-off or of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,9 @@ impl Job {
     /// Sends the request to the line item that can probably decide it alone; decides at once where
     /// no line item is needed.
     pub(crate) async fn start(self: Box<Job>) {
-        let turn = self.instance.share().await;
+        let Some(turn) = self.reply.within(self.instance.share()).await else {
+            return self.reply.now(BrokerError::Busy);
+        };
         let view = self.instance.view(Vec::new());
         let first_choice = guarded(|| {
             let basis = self.core.ledger.basis(&self.instance);
@@ -186,11 +189,16 @@ impl Job {
         let mut view = instance.view(Vec::new());
         let mut job = self;
         loop {
-            job = match job.decide_and_append(&view) {
-                Outcome::Appended(sequence, access) => {
-                    core.post(&instance, sequence, &access.postings);
-                    break;
+            let step = {
+                let _aftermath = core.aftermath();
+                let step = job.decide_and_append(&view);
+                if let Outcome::Appended(sequence, access) = &step {
+                    core.post(&instance, *sequence, &access.postings);
                 }
+                step
+            };
+            job = match step {
+                Outcome::Appended(..) => break,
                 Outcome::Ended => break,
                 Outcome::Moved(job) => job,
                 Outcome::Missing(job, number) => match core.balance(&instance, number).await {

@@ -11,9 +11,7 @@ use super::directory::Versioned;
 use super::reply::Reply;
 use super::snapshot;
 use super::turn::{ExclusiveTurn, Instance, Roster};
-use crate::domain::catalogue::{
-    InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms,
-};
+use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
@@ -202,11 +200,17 @@ impl CatalogueActor {
         let event =
             Event::LineItemMapped { instance: instance.entry.number, number, terms: terms.clone() };
         let id = instance.entry.id;
-        self.record(owned, Some(&instance), |_, _, _| Ok(event), reply, |sequence, _| {
-            let number = number.unwrap_or(LineItemNumber::new(sequence));
-            let line_item = Arc::new(LineItem { number, terms });
-            LineItemView { instance: id, line_item, balance }
-        });
+        self.record(
+            owned,
+            Some(&instance),
+            |_, _, _| Ok(event),
+            reply,
+            |sequence, _| {
+                let number = number.unwrap_or(LineItemNumber::new(sequence));
+                let line_item = Arc::new(LineItem { number, terms });
+                LineItemView { instance: id, line_item, balance }
+            },
+        );
         drop(turn); // Only now: whoever decides next finds the new terms.
     }
 
@@ -318,7 +322,8 @@ impl Actor for CatalogueActor {
             CatalogueMessage::DeleteLineItem(placed) => self.delete_line_item(placed, owned),
             CatalogueMessage::TakeDirty(reply) => {
                 // Who asked may have gone: then everything is still to be written.
-                owned.dirty = reply.send(std::mem::take(&mut owned.dirty)).err().unwrap_or_default();
+                owned.dirty =
+                    reply.send(std::mem::take(&mut owned.dirty)).err().unwrap_or_default();
             }
             CatalogueMessage::StillDirty(mut entries) => {
                 entries.append(&mut owned.dirty); // The older first: a later change holds.

@@ -1,11 +1,11 @@
 //! Ids to owners: the live actor, or the state of one that is not awake. dashmap lives here only,
-//! and no guard of it ever leaves an expression.
+//! and no guard of it is ever held over an await.
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
-use ractor::{Actor, ActorCell, ActorRef, ActorRuntime, ActorStatus};
+use ractor::{Actor, ActorCell, ActorId, ActorRef, ActorRuntime, ActorStatus};
 
 use super::Core;
 use super::line_item::{LineItemActor, LineItemMessage};
@@ -27,8 +27,11 @@ pub(crate) struct Versioned<T> {
 enum Entry<T, M> {
     /// Plain data: it has not been needed since the start.
     Asleep(Versioned<T>),
-    /// An actor, alive or dead.
+    /// An actor, alive or just dead.
     Awake(ActorRef<M>),
+    /// Its actor has died. Nothing of it is kept: a message that slipped into its mailbox at the
+    /// last moment, and a turn in that message, end with the last reference to it.
+    Dead,
 }
 
 /// What a look-up finds.
@@ -90,7 +93,7 @@ impl Directory {
     pub(crate) fn sleeping_line_item(&self, number: LineItemNumber) -> Option<Versioned<Balance>> {
         self.line_items.get(&number).and_then(|entry| match &*entry {
             Entry::Asleep(balance) => Some(balance.clone()),
-            Entry::Awake(_) => None,
+            Entry::Awake(_) | Entry::Dead => None,
         })
     }
 
@@ -98,8 +101,18 @@ impl Directory {
     pub(crate) fn sleeping_session(&self, id: SessionId) -> Option<Versioned<Session>> {
         self.sessions.get(&id).and_then(|found| match &found.entry {
             Entry::Asleep(session) => Some(session.clone()),
-            Entry::Awake(_) => None,
+            Entry::Awake(_) | Entry::Dead => None,
         })
+    }
+
+    /// Lets go of a dead actor: its owner is to be rebuilt.
+    pub(crate) fn bury(&self, dead: ActorId) {
+        for mut entry in self.line_items.iter_mut() {
+            entry.bury(dead);
+        }
+        for mut found in self.sessions.iter_mut() {
+            found.entry.bury(dead);
+        }
     }
 
     /// The line item's actor, woken if need be.
@@ -143,11 +156,23 @@ impl Directory {
     }
 }
 
+impl<T, M: ractor::Message> Entry<T, M> {
+    fn bury(&mut self, dead: ActorId) {
+        if matches!(self, Entry::Awake(actor) if actor.get_id() == dead) {
+            *self = Entry::Dead;
+        }
+    }
+}
+
 fn awake<T, M>(entry: &Entry<T, M>) -> Option<Found<M>>
 where
     M: ractor::Message,
 {
-    let Entry::Awake(actor) = entry else { return None };
+    let actor = match entry {
+        Entry::Asleep(_) => return None,
+        Entry::Dead => return Some(Found::Dead),
+        Entry::Awake(actor) => actor,
+    };
     Some(match actor.get_status() {
         ActorStatus::Stopping | ActorStatus::Stopped => Found::Dead,
         ActorStatus::Unstarted

@@ -26,59 +26,74 @@ pub(crate) struct Permit {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+/// Permits, each lane its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    ordinary: Arc<Semaphore>,
+    priority: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl Places {
+    fn new(limit: usize) -> Places {
+        let places = || Arc::new(Semaphore::new(limit));
+        Places { ordinary: places(), priority: places(), limit }
+    }
+
+    fn try_take(&self, lane: Lane) -> Result<OwnedSemaphorePermit, BrokerError> {
+        let places = match lane {
+            Lane::Ordinary => &self.ordinary,
+            Lane::Priority => &self.priority,
+        };
+        let full = |_| BrokerError::Overloaded { limit: self.limit };
+        Arc::clone(places).try_acquire_owned().map_err(full)
+    }
+}
+
 /// The door of the broker.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    ordinary: Arc<Semaphore>,
-    priority: Arc<Semaphore>,
+    places: Places,
     limits: Limits,
     closed: AtomicBool,
 }
 
 impl Gate {
     pub(crate) fn new(limits: Limits) -> Gate {
-        Gate {
-            ordinary: Arc::new(Semaphore::new(limits.in_flight)),
-            priority: Arc::new(Semaphore::new(limits.in_flight)),
-            limits,
-            closed: AtomicBool::new(false),
-        }
+        Gate { places: Places::new(limits.in_flight), limits, closed: AtomicBool::new(false) }
     }
 
-    /// The permits of a new instance.
-    pub(crate) fn shares(&self) -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(self.limits.in_flight_per_instance))
+    /// The places of a new instance.
+    pub(crate) fn shares(&self) -> Places {
+        Places::new(self.limits.in_flight_per_instance)
     }
 
     /// Never waits: a full house answers at once, and the caller decides whether to come back.
     pub(crate) fn try_enter(
         &self,
         lane: Lane,
-        instance: Option<&Arc<Semaphore>>,
+        instance: Option<&Places>,
     ) -> Result<Permit, BrokerError> {
-        if self.closed.load(Ordering::Acquire) {
+        let place = self.places.try_take(lane)?;
+        let share = instance.map(|shares| shares.try_take(lane)).transpose()?;
+        // Only now: whoever closes waits for the places that were taken before.
+        if self.closed.load(Ordering::SeqCst) {
             return Err(BrokerError::Stopping);
         }
-        let (places, shares) = match lane {
-            Lane::Ordinary => (&self.ordinary, instance),
-            Lane::Priority => (&self.priority, None),
-        };
-        let full = |limit| move |_| BrokerError::Overloaded { limit };
-        let place = Arc::clone(places).try_acquire_owned().map_err(full(self.limits.in_flight))?;
-        let share = shares.map(|shares| Arc::clone(shares).try_acquire_owned()).transpose();
-        let share = share.map_err(full(self.limits.in_flight_per_instance))?;
         Ok(Permit { _place: place, _share: share })
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn shut(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 
     /// Lets nobody in any more and waits until everybody is out.
     pub(crate) async fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.shut();
         let all = u32::try_from(self.limits.in_flight).unwrap_or(u32::MAX);
-        for places in [&self.ordinary, &self.priority] {
-            // Nobody else closes them, so this only waits; the places stay taken.
-            if let Ok(everything) = places.acquire_many(all).await {
-                everything.forget();
-            }
+        for places in [&self.places.ordinary, &self.places.priority] {
+            let _ = places.acquire_many(all).await; // Nobody closes them, so this only waits.
         }
     }
 }

@@ -114,7 +114,14 @@ impl Core {
     /// The process cannot go on safely: a restart replays the journal.
     pub(crate) fn fail(&self, why: String) {
         tracing::error!(why, "the broker stops");
+        self.gate.shut();
         self.failed.send_replace(Some(why));
+    }
+
+    /// Watches over the step between an append and the last of its postings: a panic in it would
+    /// leave living owners behind the journal, and nobody could tell which.
+    fn aftermath(&self) -> Aftermath<'_> {
+        Aftermath(self)
     }
 
     /// Asks the owner of the catalogue for something. A message to a dead one is dropped, and its
@@ -154,6 +161,17 @@ impl Core {
         number: LineItemNumber,
     ) -> Result<Balance, BrokerError> {
         self.line_item_state(instance, number).await.map(|versioned| versioned.state)
+    }
+}
+
+/// See [`Core::aftermath`].
+struct Aftermath<'a>(&'a Core);
+
+impl Drop for Aftermath<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a panic between a record and its postings".to_owned());
+        }
     }
 }
 

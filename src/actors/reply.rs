@@ -1,7 +1,7 @@
 //! How an answer travels: with its permit, to whoever waits, once what it rests on is durable.
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::gate::Permit;
 use crate::domain::ids::Sequence;
@@ -42,6 +42,11 @@ impl<T: Send + 'static> Reply<T> {
     /// Whether nobody waits for it any more. Only asked before deciding: what is decided happens.
     pub(crate) fn is_too_late(&self) -> bool {
         Instant::now() >= self.deadline
+    }
+
+    /// What a future gives until the deadline.
+    pub(crate) async fn within<U>(&self, future: impl Future<Output = U>) -> Option<U> {
+        timeout_at(self.deadline, future).await.ok()
     }
 
     /// Answers at once: only for what rests on nothing that could still be lost.

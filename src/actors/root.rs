@@ -32,10 +32,10 @@ pub(crate) async fn start(
 }
 
 /// Stops all actors. What they own is in the journal.
-pub(crate) fn stop(core: &Core) {
+pub(crate) async fn stop(core: &Core) {
     if let Some(root) = core.root.get() {
-        root.stop_children(None);
-        root.stop(None);
+        root.stop_children_and_wait(None, None).await;
+        let _ = root.stop_and_wait(None, None).await; // It may have stopped by itself.
     }
 }
 
@@ -61,6 +61,7 @@ impl Actor for Root {
             if catalogue == Some(actor.get_id()) {
                 self.core.fail("the catalogue's owner died".to_owned());
             }
+            self.core.directory.bury(actor.get_id());
         }
         Ok(())
     }

@@ -122,6 +122,7 @@ impl SessionActor {
                 Err(fault) => return reply.now(fault),
             };
             let record = Record { at: basis.now, event };
+            let _aftermath = self.core.aftermath();
             let owners =
                 Owner::of_postings(record.event.postings()).chain([Owner::Session(owned.state.id)]);
             let appended =

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
+use super::gate::Places;
 use super::ledger::Cell;
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry};
 use crate::domain::charge::{Balances, Known};
@@ -53,7 +54,7 @@ impl Roster {
 /// An instance as it lives.
 pub(crate) struct Instance {
     pub(crate) entry: Arc<InstanceEntry>,
-    pub(crate) shares: Arc<Semaphore>,
+    pub(crate) shares: Places,
     turn: Arc<RwLock<Roster>>,
     catalogue: ArcSwap<InstanceCatalogue>,
     /// Line items with nothing entitled left. Only grows in a shared turn; see [`Instance::note`].
@@ -64,7 +65,7 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new(
         entry: Arc<InstanceEntry>,
-        shares: Arc<Semaphore>,
+        shares: Places,
         catalogue: InstanceCatalogue,
         roster: Roster,
     ) -> Instance {

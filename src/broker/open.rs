@@ -129,9 +129,11 @@ impl Broker {
         }
         let started = actors::start(&core, registry, catalogue).await;
         started.map_err(|error| OpenError::Actors(error.to_string()))?;
-        let failing = Arc::clone(&core);
+        let failing = Arc::downgrade(&core); // The journal lives in it: it must be able to end.
         tokio::spawn(async move {
-            if let Ok(down) = journal_failure.wait_for(Option::is_some).await {
+            if let Ok(down) = journal_failure.wait_for(Option::is_some).await
+                && let Some(failing) = failing.upgrade()
+            {
                 failing.fail(down.as_ref().map(ToString::to_string).unwrap_or_default());
             }
         });
@@ -178,8 +180,8 @@ pub(super) async fn stop_snapshots(inner: &Inner) {
 }
 
 /// Ends the actors, once the journal is closed.
-pub(super) fn stop_actors(inner: &Inner) {
-    actors::stop(&inner.core);
+pub(super) async fn stop_actors(inner: &Inner) {
+    actors::stop(&inner.core).await;
 }
 
 /// What the disk says.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::limits::TEXT_BYTES_MAX;
+use super::limits::TEXT_CHARS_MAX;
 
 /// The place of a record in the journal: 1 for the first, without gaps. 0 stands for "before any".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,7 +152,7 @@ impl Text {
     /// Refuses what is too long or contains a control character.
     pub fn new(text: &str) -> Result<Text, TextError> {
         // Bytes first: counting characters is only needed near the limit.
-        if text.len() > TEXT_BYTES_MAX && text.chars().count() > TEXT_BYTES_MAX {
+        if text.len() > TEXT_CHARS_MAX && text.chars().count() > TEXT_CHARS_MAX {
             return Err(TextError::TooLong);
         }
         if text.chars().any(char::is_control) {

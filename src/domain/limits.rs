@@ -3,7 +3,7 @@
 use super::tokens::{Tokens, UNITS_PER_TOKEN};
 
 /// Characters in a name or an id (spec 8).
-pub const TEXT_BYTES_MAX: usize = 255;
+pub const TEXT_CHARS_MAX: usize = 255;
 /// Bytes of a request body (spec 8).
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Items in one request, and in one session (spec 8).

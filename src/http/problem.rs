@@ -206,10 +206,10 @@ impl From<BrokerError> for Problem {
             BrokerError::Refused(refusal, sequence) => {
                 return Problem { sequence, ..Problem::from(refusal) };
             }
-            BrokerError::Overloaded { .. } => {
+            BrokerError::Overloaded { .. } | BrokerError::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
-            BrokerError::RecordTooLong { .. } => (StatusCode::BAD_REQUEST, None),
+            BrokerError::RecordTooLong { .. } => return Problem::bad_request(code, detail),
             BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),
             BrokerError::Fault => (StatusCode::INTERNAL_SERVER_ERROR, None),
             BrokerError::Stopping | BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => {
@@ -246,6 +246,7 @@ mod tests {
             (Refusal::SessionEnded(Ended::Failed).into(), 403, 409),
             (BrokerError::Overloaded { limit: 1 }, 503, 503),
             (BrokerError::RecordTooLong { bytes: 2, limit: 1 }, 400, 400),
+            (BrokerError::Busy, 503, 503),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),

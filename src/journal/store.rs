@@ -13,7 +13,7 @@ use super::layout::Mark;
 /// The most entries that one call writes.
 pub const ENTRIES_MAX: usize = 1_000;
 /// The longest key.
-pub const KEY_BYTES_MAX: usize = 256;
+pub const KEY_BYTES_MAX: usize = 1_100;
 /// The longest value.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 
