@@ -1,23 +1,23 @@
 //! The embedded library: open, one method per operation, close. What HTTP offers is this and no
 //! more; see the crate's documentation for an example.
 
+mod calls;
 mod open;
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::watch;
 
 pub use crate::actors::{AccessAnswer, Answer, InstancePage, LineItemView, Receipt};
 use open::Passes;
 pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};
 
+use self::calls::Turn;
 use crate::actors::{
-    CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Job, Lane, NotAppended, Owner, Permit,
-    Placed, Reply, SessionMessage, Versioned,
+    CatalogueMessage, Core, Job, Lane, NotAppended, Owner, Reply, SessionMessage, Versioned,
 };
-use crate::auth::Scope;
+use crate::auth::{BadKey, Scope, check_key_id, check_public_key};
 use crate::config::Settings;
 use crate::domain::catalogue::InstanceEntry;
 use crate::domain::event::{Event, Record};
@@ -69,6 +69,7 @@ impl Broker {
     /// # Errors
     /// [`Refusal::RateTableExists`], [`Refusal::PricedTwice`].
     pub async fn publish_rate_table(&self, table: NewRateTable) -> Answer<()> {
+        self.check_room()?;
         self.ask_catalogue(|reply| CatalogueMessage::PublishRateTable(table, reply)).await
     }
 
@@ -101,6 +102,7 @@ impl Broker {
         short_name: Text,
         account_id: Text,
     ) -> Answer<Arc<InstanceEntry>> {
+        self.check_room()?;
         self.ask_catalogue(|reply| CatalogueMessage::CreateInstance {
             short_name,
             account_id,
@@ -126,11 +128,16 @@ impl Broker {
         self.ask_catalogue(|reply| CatalogueMessage::DefaultInstance { account_id, reply }).await
     }
 
-    /// Registers a public key, or replaces the one of its class and id (spec 2.1).
+    /// Registers a public key, or replaces the one of its class and id (spec 2.1). When it was
+    /// first registered is noted by the broker.
     ///
     /// # Errors
-    /// Only those of the broker itself.
+    /// [`Refusal::BadKey`].
     pub async fn register_key(&self, key: RegisteredKey) -> Answer<()> {
+        self.check_room()?;
+        let bad = |error: BadKey| Refusal::BadKey(error.to_string());
+        check_key_id(key.id.as_str()).map_err(bad)?;
+        check_public_key(&key.pem).map_err(bad)?;
         self.ask_catalogue(|reply| CatalogueMessage::RegisterKey(key, reply)).await
     }
 
@@ -145,6 +152,7 @@ impl Broker {
     /// [`Refusal::UnknownInstance`], [`Refusal::LineItemInvalid`], [`Refusal::MappedElsewhere`],
     /// [`Refusal::RemovalPending`].
     pub async fn map_line_item(&self, scope: Scope, terms: Terms) -> Answer<LineItemView> {
+        self.check_room()?;
         self.place(scope, terms, CatalogueMessage::MapLineItem).await
     }
 
@@ -161,15 +169,16 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownInstance`].
     pub async fn line_items(&self, scope: Scope) -> Answer<Vec<LineItemView>> {
-        let turn = self.turn(scope, Lane::Ordinary).await?;
-        let line_items: Vec<_> = turn.instance.catalogue().in_charging_order().cloned().collect();
-        let mut views = Vec::with_capacity(line_items.len());
-        for line_item in line_items {
-            let balance = self.core().line_item_state(&turn.instance, line_item.number).await?;
-            let instance = turn.instance.entry.id;
-            views.push(LineItemView { instance, line_item, balance: balance.state });
-        }
-        self.answer(turn, Ok(views)).await
+        self.read(scope, |core, instance, _| async move {
+            let line_items: Vec<_> = instance.catalogue().in_charging_order().cloned().collect();
+            let mut views = Vec::with_capacity(line_items.len());
+            for line_item in line_items {
+                let balance = core.line_item_state(&instance, line_item.number).await?.state;
+                views.push(LineItemView { instance: instance.entry.id, line_item, balance });
+            }
+            Ok(views)
+        })
+        .await
     }
 
     /// One line item of an instance (spec 2.3).
@@ -177,14 +186,14 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownInstance`], [`Refusal::UnknownLineItem`].
     pub async fn line_item(&self, scope: Scope, activation_id: &str) -> Answer<LineItemView> {
-        let turn = self.turn(scope, Lane::Ordinary).await?;
-        let found = turn.instance.catalogue().find(activation_id).cloned();
-        let Some(line_item) = found else {
-            return self.answer(turn, Err(Refusal::UnknownLineItem)).await;
-        };
-        let balance = self.core().line_item_state(&turn.instance, line_item.number).await?.state;
-        let instance = turn.instance.entry.id;
-        self.answer(turn, Ok(LineItemView { instance, line_item, balance })).await
+        let activation_id = activation_id.to_owned();
+        self.read(scope, move |core, instance, _| async move {
+            let found = instance.catalogue().find(&activation_id).cloned();
+            let line_item = found.ok_or(Refusal::UnknownLineItem)?;
+            let balance = core.line_item_state(&instance, line_item.number).await?.state;
+            Ok(LineItemView { instance: instance.entry.id, line_item, balance })
+        })
+        .await
     }
 
     /// A one-off request: charged once, each item alone, in order (spec 2.7, 3.5).
@@ -238,13 +247,15 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownInstance`].
     pub async fn sessions(&self, scope: Scope) -> Answer<Vec<SessionView>> {
-        let turn = self.turn(scope, Lane::Ordinary).await?;
-        let mut views = Vec::new();
-        for id in turn.turn.newest(SESSIONS_LISTED_MAX) {
-            let session = self.core().session_state(&turn.instance, id).await?.state;
-            views.push(SessionView { instance: turn.instance.entry.id, session });
-        }
-        self.answer(turn, Ok(views)).await
+        self.read(scope, |core, instance, turn| async move {
+            let mut views = Vec::new();
+            for id in turn.newest(SESSIONS_LISTED_MAX) {
+                let session = core.session_state(&instance, id).await?.state;
+                views.push(SessionView { instance: instance.entry.id, session });
+            }
+            Ok(views)
+        })
+        .await
     }
 
     /// One session, live or ended (spec 2.8).
@@ -253,10 +264,11 @@ impl Broker {
     /// [`Refusal::UnknownSession`], also for one outside the reach.
     pub async fn session(&self, reach: Reach, id: &str) -> Answer<SessionView> {
         let (id, scope) = self.find_session(reach, id)?;
-        let turn = self.turn(scope, Lane::Ordinary).await?;
-        let session = self.core().session_state(&turn.instance, id).await?.state;
-        let view = SessionView { instance: turn.instance.entry.id, session };
-        self.answer(turn, Ok(view)).await
+        self.read(scope, move |core, instance, _| async move {
+            let session = core.session_state(&instance, id).await?.state;
+            Ok(SessionView { instance: instance.entry.id, session })
+        })
+        .await
     }
 
     /// The complete new set of a session; an empty one halts it (spec 4.5, 4.6).
@@ -350,132 +362,5 @@ impl Broker {
             Ok(mark) => mark.map(|_| ()).map_err(BrokerError::JournalDown),
             Err(_) => Err(BrokerError::Stopping),
         }
-    }
-}
-
-/// An exclusive turn that a call on its own holds, with everything it needs to answer.
-struct Turn {
-    instance: Arc<Instance>,
-    permit: Permit,
-    turn: ExclusiveTurn,
-    deadline: Instant,
-}
-
-type Waiting<T> = oneshot::Receiver<Answer<T>>;
-
-impl Broker {
-    fn core(&self) -> &Arc<Core> {
-        &self.inner.core
-    }
-
-    fn instance(&self, scope: Scope) -> Result<Arc<Instance>, BrokerError> {
-        let found = self.core().directory.instance(scope.instance());
-        found.ok_or(BrokerError::from(Refusal::UnknownInstance))
-    }
-
-    /// Space is secured before deciding: what costs tokens is refused while room is short.
-    fn check_room(&self) -> Result<(), BrokerError> {
-        if self.journal().has_room() { Ok(()) } else { Err(BrokerError::StorageFull) }
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.inner.settings.limits.answer_within
-    }
-
-    fn enter<T: Send + 'static>(
-        &self,
-        lane: Lane,
-        instance: Option<&Arc<Instance>>,
-    ) -> Result<(Reply<T>, Waiting<T>, Instant), BrokerError> {
-        let shares = instance.map(|instance| &instance.shares);
-        let permit = self.core().gate.try_enter(lane, shares)?;
-        let deadline = self.deadline();
-        let (reply, answer) = Reply::new(permit, deadline);
-        Ok((reply, answer, deadline))
-    }
-
-    /// Waits for an answer. Going away does not stop what was asked; only nobody hears of it.
-    async fn wait<T>(&self, answer: Waiting<T>, deadline: Instant) -> Answer<T> {
-        let waited = self.inner.settings.limits.answer_within;
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(BrokerError::NoAnswer { waited }),
-        }
-    }
-
-    async fn ask_catalogue<T: Send + 'static>(
-        &self,
-        message: impl FnOnce(Reply<T>) -> CatalogueMessage,
-    ) -> Answer<T> {
-        let (reply, answer, deadline) = self.enter(Lane::Ordinary, None)?;
-        self.core().send_catalogue(message(reply));
-        self.wait(answer, deadline).await
-    }
-
-    /// Waits for the exclusive turn of an instance. Until it is there nothing has been decided.
-    async fn turn(&self, scope: Scope, lane: Lane) -> Result<Turn, BrokerError> {
-        let instance = self.instance(scope)?;
-        let permit = self.core().gate.try_enter(lane, Some(&instance.shares))?;
-        let deadline = self.deadline();
-        let Ok(turn) = timeout_at(deadline, instance.exclude()).await else {
-            let limit = self.inner.settings.limits.in_flight_per_instance;
-            return Err(BrokerError::Overloaded { limit });
-        };
-        Ok(Turn { instance, permit, turn, deadline })
-    }
-
-    /// An answer that was read in a turn, once what it rests on is durable.
-    async fn answer<T: Send + 'static>(&self, turn: Turn, value: Result<T, Refusal>) -> Answer<T> {
-        let Turn { permit, turn, deadline, .. } = turn;
-        let (reply, answer) = Reply::new(permit, deadline);
-        self.core().ledger.after_all(reply.with(value.map_err(BrokerError::from)));
-        drop(turn);
-        self.wait(answer, deadline).await
-    }
-
-    /// Has the catalogue change an instance, in its exclusive turn.
-    async fn place<V, T: Send + 'static>(
-        &self,
-        scope: Scope,
-        value: V,
-        message: impl FnOnce(Placed<V, T>) -> CatalogueMessage,
-    ) -> Answer<T> {
-        let Turn { instance, permit, turn, deadline } = self.turn(scope, Lane::Ordinary).await?;
-        let (reply, answer) = Reply::new(permit, deadline);
-        self.core().send_catalogue(message(Placed { instance, turn, value, reply }));
-        self.wait(answer, deadline).await
-    }
-
-    /// Where a session runs, if it exists and the reach allows it: else it does not exist.
-    fn find_session(&self, reach: Reach, id: &str) -> Result<(SessionId, Scope), BrokerError> {
-        let unknown = || BrokerError::from(Refusal::UnknownSession);
-        let id = SessionId::parse(id).ok_or_else(unknown)?;
-        let instance = self.core().directory.instance_of(id).ok_or_else(unknown)?;
-        let here = instance.entry.id;
-        match reach {
-            Reach::Instance(scope) if scope.instance() == here => Ok((id, scope)),
-            Reach::Instance(_) => Err(unknown()),
-            Reach::Everywhere => Ok((id, Scope::everywhere(here))),
-        }
-    }
-
-    async fn tell_session<T: Send + 'static>(
-        &self,
-        reach: Reach,
-        id: &str,
-        lane: Lane,
-        message: impl FnOnce(ExclusiveTurn, Reply<T>) -> SessionMessage,
-    ) -> Answer<T> {
-        let (id, scope) = self.find_session(reach, id)?;
-        let Turn { instance, permit, turn, deadline } = self.turn(scope, lane).await?;
-        if matches!(self.core().directory.session(self.core(), id)?, Found::Dead) {
-            self.core().session_state(&instance, id).await?; // Rebuilds it.
-        }
-        let (reply, answer) = Reply::new(permit, deadline);
-        if let Found::Alive(actor) = self.core().directory.session(self.core(), id)? {
-            // A dead one drops the message: the caller learns that the outcome is unknown.
-            let _ = actor.send_message(message(turn, reply));
-        }
-        self.wait(answer, deadline).await
     }
 }

@@ -127,6 +127,9 @@ pub(crate) fn say(text: &str) -> Result<(), String> {
     said.map_err(|error| format!("stdout cannot be written: {error}"))
 }
 
+/// The longest that a token may hold: ten years.
+const EXPIRES_SECONDS_MAX: u64 = 3650 * 86_400;
+
 /// Reads `90s`, `15m`, `1h`, `30d`.
 fn duration(text: &str) -> Result<Duration, String> {
     let unit = text.chars().last().unwrap_or(' ');
@@ -140,8 +143,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix(unit).unwrap_or("").parse::<u64>();
     let number = number.map_err(|_| "begin it with a whole number, such as `90s`".to_owned())?;
     match number.checked_mul(seconds) {
-        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
-        Some(0) | None => Err("must be more than nothing and less than for ever".to_owned()),
+        Some(seconds @ 1..=EXPIRES_SECONDS_MAX) => Ok(Duration::from_secs(seconds)),
+        Some(_) | None => Err("must be from 1s to 3650d".to_owned()),
     }
 }
 
@@ -160,7 +163,7 @@ mod tests {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(duration("30d"), Ok(Duration::from_secs(2_592_000)));
-        for text in ["", "h", "1", "-1h", "1.5h", "0s", "1y", "99999999999999999999d"] {
+        for text in ["", "h", "1", "-1h", "1.5h", "0s", "1y", "3651d", "99999999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -1,11 +1,20 @@
 //! `demo`: the main job, shown. The same program as a child process on a free loopback port, the
 //! tutorial's calls over real HTTP, a kill -9 in the middle, and a check of every figure.
 
+/// Prints a line. Whoever reads it may have gone: the demo ends in order all the same.
+macro_rules! show {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
 mod server;
 
 use std::process::ExitStatus;
 
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::server::Server;
 use crate::cli::{Demo, Ending};
@@ -27,7 +36,7 @@ pub(crate) fn run(arguments: &Demo) -> Result<Ending, String> {
         tour.server.end().await; // Whatever happened: no process and no directory stays behind.
         run?;
         if tour.wrong.is_empty() {
-            println!("\nEvery figure was right.");
+            show!("\nEvery figure was right.");
             return Ok(Ending::Fine);
         }
         Ok(Ending::Wrong(format!("wrong figures: {}", tour.wrong.join("; "))))
@@ -95,14 +104,14 @@ impl Tour {
         let consumed = millionths(&after_close).and_then(|used| used.checked_sub(44_000_000));
         // A token of the 44 pays for 81.8 seconds; the tour takes far less than one minute.
         let fair = consumed.is_some_and(|consumed| consumed < 44_000_000 / 60);
-        println!("   used after the close: {after_close} (44 and the milliseconds of the session)");
+        show!("   used after the close: {after_close} (44 and the milliseconds of the session)");
         if !fair {
             self.wrong.push(format!("used after the close is {after_close}"));
         }
 
         say("5. kill -9, and a new start on the same directory: nothing acknowledged is lost.");
         let status: ExitStatus = self.server.kill().await?;
-        println!("   the server is gone: {status}");
+        show!("   the server is gone: {status}");
         self.server.restart().await?;
         self.used(&id, "after the restart", &after_close).await
     }
@@ -121,7 +130,7 @@ impl Tour {
 
     async fn used(&mut self, id: &str, when: &str, expected: &Value) -> Result<(), String> {
         let used = self.server.used(id).await?;
-        println!("   used {when}: {used}");
+        show!("   used {when}: {used}");
         self.check(&format!("used {when}"), &used, expected);
         Ok(())
     }
@@ -135,13 +144,24 @@ impl Tour {
     /// Leaves the server up until the user has enough.
     async fn keep(&mut self) -> Result<(), String> {
         self.server.say_how_to_call();
-        let interrupted = tokio::signal::ctrl_c().await;
-        interrupted.map_err(|error| format!("cannot wait for Ctrl-C: {error}"))
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
+        let (mut interrupt, mut terminate, mut hang_up) = (
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        );
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        Ok(())
     }
 }
 
 fn say(sentence: &str) {
-    println!("\n{sentence}");
+    show!("\n{sentence}");
 }
 
 fn text(body: &Value, pointer: &str) -> Result<String, String> {

@@ -90,7 +90,7 @@ impl BrokerError {
         match self {
             BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
-            BrokerError::Busy => "busy",
+            BrokerError::Busy => "instance-busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
             BrokerError::Stopping => "stopping",

@@ -22,6 +22,10 @@ pub(crate) async fn ensure(broker: &Broker, data: &Path) -> Result<(), String> {
     let registered = broker.keys();
     for (id, class) in [ADMINISTRATION, CLIENT] {
         if registered.iter().any(|key| key.class == class) {
+            let path = pem_path(data, id);
+            if !path.exists() {
+                tracing::warn!(path = %path.display(), "the private key is gone: no more tokens");
+            }
             continue;
         }
         let pem = public_half(data, id).map_err(|error| format!("the key pair {id}: {error}"))?;
@@ -68,7 +72,11 @@ pub(crate) fn print_token(token: &Token) -> Result<(), String> {
     };
     let path = pem_path(&token.data, id);
     let private_pem = fs::read_to_string(&path).map_err(|error| {
-        format!("`{}`: {error}; `farebox serve --data` makes the keys", path.display())
+        format!(
+            "`{}`: {error}; the first `farebox serve` of a new directory makes the keys, and nobody \
+             can make them again: restore this file from a copy",
+            path.display()
+        )
     })?;
     let request = TokenRequest {
         role,

@@ -94,7 +94,7 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
         Ok(watermark) => (watermark, None),
         Err(why) => (None, Some(why)),
     };
-    let mut check = Check { snapshot, ..Check::default() };
+    let mut check = Check { snapshot, watermark, ..Check::default() };
     let mut wrong = None;
     let walked = journal::walk(&disk, Sequence::new(1), &mut |sequence, payload| {
         wrong = check.record(sequence, payload).err();
@@ -105,7 +105,7 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
         return Err(at(&walk.end, &wrong));
     }
     if snapshots_unusable.is_none()
-        && let Err((record, wrong)) = check.snapshots(watermark, &walk)
+        && let Err((record, wrong)) = check.snapshots(&walk)
     {
         let stop = &mut |_, _: &[u8]| ControlFlow::Break(());
         let there = journal::walk(&disk, record, stop).map_err(judged)?;
@@ -161,6 +161,8 @@ struct Check {
     recomputed: BTreeMap<LineItemNumber, Balance>,
     /// What the snapshots say.
     snapshot: State,
+    /// How far they go.
+    watermark: Option<Mark>,
 }
 
 impl Check {
@@ -169,25 +171,8 @@ impl Check {
             .map_err(|error| format!("record {sequence} cannot be read: {error}"))?;
         self.conservation(sequence, &record)?;
         self.state.apply(sequence, &record);
-        for posting in record.event.postings() {
-            let kept = self.snapshot.balances.get(&posting.line_item);
-            if kept.is_some_and(|kept| kept.last == sequence && kept.state != posting.after) {
-                let name = &posting.activation_id;
-                return Err(format!("record {sequence}: the snapshot of `{name}` says otherwise"));
-            }
-        }
-        let session = record.event.session();
-        if let Some(session) = session.and_then(|number| self.state.sessions.get(&number)) {
-            let kept = self.snapshot.sessions.get(&session.state.number);
-            // When it was last heard of is not in the journal.
-            if let Some(kept) = kept.filter(|kept| kept.last == sequence)
-                && kept.state.state != session.state.state
-            {
-                let id = session.state.id;
-                return Err(format!(
-                    "record {sequence}: the snapshot of session `{id}` says otherwise"
-                ));
-            }
+        if self.watermark.is_some_and(|mark| sequence > mark.sequence) {
+            self.snapshot.apply(sequence, &record); // As a start does.
         }
         Ok(())
     }
@@ -258,36 +243,25 @@ impl Check {
         touched.entry(number).or_insert(former)
     }
 
-    /// What the snapshots keep is of this journal, and nothing that they should have is missing.
+    /// The snapshots, brought up to the journal's end as a start does, say what the journal says.
     /// If not: the record in question, and what is wrong.
-    fn snapshots(
-        &self,
-        watermark: Option<Mark>,
-        walk: &WalkReport,
-    ) -> Result<(), (Sequence, String)> {
-        let Some(watermark) = watermark else { return Ok(()) };
+    fn snapshots(&self, walk: &WalkReport) -> Result<(), (Sequence, String)> {
+        let Some(watermark) = self.watermark else { return Ok(()) };
         let end = walk.last.map_or(Sequence::ZERO, |mark| mark.sequence);
         if watermark.sequence > end {
             let known = watermark.sequence;
             let wrong = format!("the snapshots know record {known}, the journal ends with {end}");
             return Err((known, wrong));
         }
-        for (number, balance) in &self.state.balances {
-            let kept = self.snapshot.balances.get(number);
-            let known = kept.map_or(number.created(), |kept| kept.last);
-            if balance.last <= watermark.sequence && balance.last != known {
-                let wrong = format!("the snapshots miss record {} of a balance", balance.last);
-                return Err((balance.last, wrong));
+        match self.state.difference(&self.snapshot) {
+            None => Ok(()),
+            Some((record, what)) => {
+                let wrong = format!(
+                    "the snapshots do not have {what} as the journal does: remove `snapshots`, the \
+                     next start rebuilds it"
+                );
+                Err((record, wrong))
             }
         }
-        for session in self.state.sessions.values() {
-            let kept = self.snapshot.sessions.get(&session.state.number);
-            let known = kept.map_or(Sequence::ZERO, |kept| kept.last);
-            if session.last <= watermark.sequence && session.last != known {
-                let wrong = format!("the snapshots miss record {} of a session", session.last);
-                return Err((session.last, wrong));
-            }
-        }
-        Ok(())
     }
 }

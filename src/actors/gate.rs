@@ -74,13 +74,15 @@ impl Gate {
         lane: Lane,
         instance: Option<&Places>,
     ) -> Result<Permit, BrokerError> {
+        self.check_open()?;
         let place = self.places.try_take(lane)?;
         let share = instance.map(|shares| shares.try_take(lane)).transpose()?;
-        // Only now: whoever closes waits for the places that were taken before.
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(BrokerError::Stopping);
-        }
+        self.check_open()?; // Again: whoever closes waits only for places taken before.
         Ok(Permit { _place: place, _share: share })
+    }
+
+    fn check_open(&self) -> Result<(), BrokerError> {
+        if self.closed.load(Ordering::SeqCst) { Err(BrokerError::Stopping) } else { Ok(()) }
     }
 
     /// Lets nobody in any more.

@@ -204,39 +204,52 @@ pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), PassError> {
     if core.watermark.load(Ordering::Relaxed) == mark.sequence.get() {
         return Ok(()); // Nothing has become true since.
     }
-    let catalogue = core.take_dirty_catalogue().await?;
-    let dirty: Vec<(Arc<Instance>, BTreeSet<Owner>)> = core
-        .ledger
-        .take_dirty()
-        .into_iter()
-        .map(|instance| {
-            let owners = instance.cell().take_dirty();
-            (instance, owners)
-        })
-        .collect();
-    let written = write(core, &catalogue, &dirty, mark).await;
-    if written.is_err() {
-        core.send_catalogue(CatalogueMessage::StillDirty(catalogue));
-        for (instance, owners) in dirty {
-            core.ledger.still_dirty(&instance, owners);
-        }
-    } else {
-        core.watermark.store(mark.sequence.get(), Ordering::Relaxed);
+    let mut taken = Taken { core, catalogue: Vec::new(), owners: Vec::new() };
+    taken.catalogue = core.take_dirty_catalogue().await?;
+    for instance in core.ledger.take_dirty() {
+        let owners = instance.cell().take_dirty();
+        taken.owners.push((instance, owners));
     }
-    written
+    write(core, &taken, mark).await?;
+    core.watermark.store(mark.sequence.get(), Ordering::Relaxed);
+    taken.forget();
+    Ok(())
 }
 
-async fn write(
-    core: &Arc<Core>,
-    catalogue: &[Entry],
-    dirty: &[(Arc<Instance>, BTreeSet<Owner>)],
-    mark: Mark,
-) -> Result<(), PassError> {
+/// What a pass has taken to write. Dropped before it is written, it goes back: else the next
+/// watermark would pass over it.
+struct Taken<'a> {
+    core: &'a Arc<Core>,
+    catalogue: Vec<Entry>,
+    owners: Vec<(Arc<Instance>, BTreeSet<Owner>)>,
+}
+
+impl Taken<'_> {
+    /// It is written.
+    fn forget(mut self) {
+        self.catalogue.clear();
+        self.owners.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.catalogue.is_empty() {
+            let entries = std::mem::take(&mut self.catalogue);
+            self.core.send_catalogue(CatalogueMessage::StillDirty(entries));
+        }
+        for (instance, owners) in self.owners.drain(..) {
+            self.core.ledger.still_dirty(&instance, owners);
+        }
+    }
+}
+
+async fn write(core: &Arc<Core>, taken: &Taken<'_>, mark: Mark) -> Result<(), PassError> {
     let mut batch = Batch { core, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
-    for entry in catalogue {
+    for entry in &taken.catalogue {
         batch.add(entry.clone()).await?;
     }
-    for (instance, owners) in dirty {
+    for (instance, owners) in &taken.owners {
         for owner in owners {
             batch.add(core.copy(instance, *owner).await?.entry()).await?;
         }

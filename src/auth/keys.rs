@@ -161,7 +161,7 @@ pub fn check_public_key(pem: &str) -> Result<Family, BadKey> {
 }
 
 /// Refuses an id that tokens could not name, or that is hard to tell from another.
-pub(super) fn check_key_id(id: &str) -> Result<(), BadKey> {
+pub fn check_key_id(id: &str) -> Result<(), BadKey> {
     let fits = !id.is_empty() && id.chars().count() <= KEY_ID_CHARS_MAX;
     if fits && !id.chars().any(char::is_control) { Ok(()) } else { Err(BadKey::Id) }
 }

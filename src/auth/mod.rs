@@ -17,7 +17,9 @@ mod sign;
 mod token;
 mod verifier;
 
-pub use keys::{BadKey, Family, KEY_ID_CHARS_MAX, KeyPair, check_public_key, generate_key_pair};
+pub use keys::{
+    BadKey, Family, KEY_ID_CHARS_MAX, KeyPair, check_key_id, check_public_key, generate_key_pair,
+};
 pub use principal::{Forbidden, Principal, Role, Scope};
 pub use sign::{SignError, TokenRequest, sign};
 pub use token::TOKEN_BYTES_MAX;

@@ -1,5 +1,6 @@
 //! The demo's server: a child process of the same program, and the calls on it, shown.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -34,8 +35,11 @@ impl Server {
     pub(super) async fn start() -> Result<Server, String> {
         let name = format!("farebox-demo-{}", std::process::id());
         let data = std::env::temp_dir().join(name);
+        // Made here and for nobody else: a directory that is there already may be another's.
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&data);
+        made.map_err(|error| format!("`{}`: {error}", data.display()))?;
         let (child, address) = spawn(&data).await?;
-        println!("farebox serves {} on {address}", data.display());
+        show!("farebox serves {} on {address}", data.display());
         let mut server = Server {
             data,
             child,
@@ -146,7 +150,7 @@ impl Server {
     /// Starts again on the same directory.
     pub(super) async fn restart(&mut self) -> Result<(), String> {
         (self.child, self.address) = spawn(&self.data).await?;
-        println!("   farebox serves the same directory again on {}", self.address);
+        show!("   farebox serves the same directory again on {}", self.address);
         Ok(())
     }
 
@@ -161,20 +165,20 @@ impl Server {
     /// How to go on by hand.
     pub(super) fn say_how_to_call(&self) {
         let Server { address, data, instance, client_token, .. } = self;
-        println!("\nThe server stays up until Ctrl-C. Its data: {}", data.display());
-        println!("Used by ACME:\n");
-        println!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
-        println!("    http://{address}/provisioning/api/v1.0/instances/{instance}/line-items\n");
-        println!("10 x PhotoPrint more, 30 tokens:\n");
-        println!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
-        println!("    -H 'Content-Type: application/json' \\");
-        println!(
+        show!("\nThe server stays up until Ctrl-C. Its data: {}", data.display());
+        show!("Used by ACME:\n");
+        show!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
+        show!("    http://{address}/provisioning/api/v1.0/instances/{instance}/line-items\n");
+        show!("10 x PhotoPrint more, 30 tokens:\n");
+        show!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
+        show!("    -H 'Content-Type: application/json' \\");
+        show!(
             "    -d '{{\"requester\":{{\"type\":\"user\",\"value\":\"LisaBarry\"}},\
              \"requestedItems\":[{{\"item\":\"PhotoPrint\",\"version\":\"1.0\",\"count\":10}}]}}' \\"
         );
-        println!("    http://{address}/elastic/api/v1.0/instances/{instance}/access-request\n");
-        println!("A token for everything, for one hour:\n");
-        println!("  farebox token --data {} --role administration", data.display());
+        show!("    http://{address}/elastic/api/v1.0/instances/{instance}/access-request\n");
+        show!("A token for everything, for one hour:\n");
+        show!("  farebox token --data {} --role administration", data.display());
     }
 }
 
@@ -202,12 +206,12 @@ async fn spawn(data: &std::path::Path) -> Result<(Child, String), String> {
 }
 
 fn show_request(method: &str, path: &str, body: &str) {
-    println!("   > {method} {path}");
+    show!("   > {method} {path}");
     if !body.is_empty() {
-        println!("   > {}", body.replace("\n       ", "\n   >   "));
+        show!("   > {}", body.replace("\n       ", "\n   >   "));
     }
 }
 
 fn show_answer(answer: &Answer) {
-    println!("   < {} {}", answer.status, answer.text);
+    show!("   < {} {}", answer.status, answer.text);
 }

@@ -25,9 +25,9 @@ impl Sequence {
         self.0
     }
 
-    /// The one after this.
+    /// The one after this; the last one has none.
     pub const fn next(self) -> Sequence {
-        Sequence(self.0 + 1)
+        Sequence(self.0.saturating_add(1))
     }
 }
 

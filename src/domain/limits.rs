@@ -8,6 +8,9 @@ pub const TEXT_CHARS_MAX: usize = 255;
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Items in one request, and in one session (spec 8).
 pub const ITEMS_MAX: usize = 100;
+/// Line items that one set of a session may be charged to: so many names of the longest fit the
+/// record that ends the session, whatever else is in it.
+pub const LINE_ITEMS_CHARGED_MAX: usize = 400;
 /// Items in one rate table.
 pub const RATE_TABLE_ITEMS_MAX: usize = 10_000;
 /// Bytes of a `metaData` or `dictionary` object (spec 8).

@@ -4,6 +4,7 @@
 //! items are not refusals but verdicts ([`Denial`](super::charge::Denial)): those requests succeed.
 
 use super::ids::Text;
+use super::limits::LINE_ITEMS_CHARGED_MAX;
 use super::rates::PricedTwice;
 use super::session::Ended;
 
@@ -35,6 +36,14 @@ pub enum Refusal {
     /// One item and version twice in a table.
     #[error("{0}: name it once")]
     PricedTwice(#[from] PricedTwice),
+    /// A public key that cannot be registered; says why.
+    #[error("{0}")]
+    BadKey(String),
+    /// A session would be charged to more line items than its end could name in one record.
+    #[error(
+        "the set would be charged to more than {LINE_ITEMS_CHARGED_MAX} line items: ask for less"
+    )]
+    TooManyLineItems,
     /// A line item's terms are not valid; one sentence per fault, `path: reason`.
     #[error("{}", .0.join("; "))]
     LineItemInvalid(Vec<String>),
@@ -85,6 +94,8 @@ impl Refusal {
             Refusal::Forbidden => "forbidden",
             Refusal::InstanceMismatch => "instance-mismatch",
             Refusal::PricedTwice(_) => "priced-twice",
+            Refusal::BadKey(_) => "bad-key",
+            Refusal::TooManyLineItems => "too-many-line-items",
             Refusal::LineItemInvalid(_) => "line-item-invalid",
             Refusal::UnknownInstance => "unknown-instance",
             Refusal::UnknownLineItem => "unknown-line-item",
@@ -103,7 +114,10 @@ impl Refusal {
     pub const fn kind(&self) -> RefusalKind {
         match self {
             Refusal::Forbidden | Refusal::InstanceMismatch => RefusalKind::Forbidden,
-            Refusal::PricedTwice(_) | Refusal::LineItemInvalid(_) => RefusalKind::Invalid,
+            Refusal::PricedTwice(_)
+            | Refusal::BadKey(_)
+            | Refusal::TooManyLineItems
+            | Refusal::LineItemInvalid(_) => RefusalKind::Invalid,
             Refusal::UnknownInstance
             | Refusal::UnknownLineItem
             | Refusal::UnknownSession

@@ -4,12 +4,13 @@
 //! [`Session::apply`] makes it so. Automatic charges, heartbeat deadlines and the idle limit are in
 //! the timeline ([`Session::due`]); nothing runs them yet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::charge::{self, Balances, Candidates, Missing, Refund, Verdict};
 use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
 use super::ids::{CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text};
-use super::limits::IDLE_LIMIT_MS;
+use super::limits::{IDLE_LIMIT_MS, LINE_ITEMS_CHARGED_MAX};
 use super::line_item::Posting;
 use super::refusal::Refusal;
 use super::request::AccessRequest;
@@ -267,6 +268,9 @@ impl Session {
         }
         let set = charge::whole_set(&command.request.items, &refunds, candidates, balances)?;
         Ok(Ok(match (set, command.on_deny) {
+            (Ok(granted), _) if charged_line_items(&granted.verdicts) > LINE_ITEMS_CHARGED_MAX => {
+                return Ok(Err(Refusal::TooManyLineItems));
+            }
             (Ok(granted), _) => {
                 let next = Next::Charged(period);
                 access(granted.verdicts, refunds, granted.postings, next)
@@ -342,6 +346,14 @@ impl Session {
             }
         }
     }
+}
+
+fn charged_line_items(verdicts: &[Verdict]) -> usize {
+    let takes = verdicts.iter().flat_map(|verdict| match verdict {
+        Verdict::Granted(takes) => takes.as_slice(),
+        Verdict::Denied(_) => &[],
+    });
+    takes.map(|take| take.line_item).collect::<BTreeSet<_>>().len()
 }
 
 /// The charge lines that verdicts stand for: one per item and line item.

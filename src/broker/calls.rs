@@ -1,0 +1,171 @@
+//! How a call gets in and how its answer gets out: permits, turns, deadlines, and whose task it is.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Answer, Broker, Reach};
+use crate::actors::{
+    CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Lane, Permit, Placed, Reply,
+    SessionMessage,
+};
+use crate::auth::Scope;
+use crate::domain::ids::SessionId;
+use crate::domain::refusal::Refusal;
+use crate::error::BrokerError;
+
+/// An exclusive turn that a call on its own holds, with everything it needs to answer.
+pub(super) struct Turn {
+    pub(super) instance: Arc<Instance>,
+    pub(super) permit: Permit,
+    pub(super) turn: ExclusiveTurn,
+    pub(super) deadline: Instant,
+}
+
+pub(super) type Waiting<T> = oneshot::Receiver<Answer<T>>;
+
+impl Broker {
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
+    pub(super) fn instance(&self, scope: Scope) -> Result<Arc<Instance>, BrokerError> {
+        let found = self.core().directory.instance(scope.instance());
+        found.ok_or(BrokerError::from(Refusal::UnknownInstance))
+    }
+
+    /// Space is secured before deciding: what costs tokens is refused while room is short.
+    pub(super) fn check_room(&self) -> Result<(), BrokerError> {
+        if self.journal().has_room() { Ok(()) } else { Err(BrokerError::StorageFull) }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.inner.settings.limits.answer_within
+    }
+
+    pub(super) fn enter<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        instance: Option<&Arc<Instance>>,
+    ) -> Result<(Reply<T>, Waiting<T>, Instant), BrokerError> {
+        let shares = instance.map(|instance| &instance.shares);
+        let permit = self.core().gate.try_enter(lane, shares)?;
+        let deadline = self.deadline();
+        let (reply, answer) = Reply::new(permit, deadline);
+        Ok((reply, answer, deadline))
+    }
+
+    /// Waits for an answer. Going away does not stop what was asked; only nobody hears of it.
+    pub(super) async fn wait<T>(&self, answer: Waiting<T>, deadline: Instant) -> Answer<T> {
+        let waited = self.inner.settings.limits.answer_within;
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(BrokerError::NoAnswer { waited }),
+        }
+    }
+
+    pub(super) async fn ask_catalogue<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(Reply<T>) -> CatalogueMessage,
+    ) -> Answer<T> {
+        let (reply, answer, deadline) = self.enter(Lane::Ordinary, None)?;
+        self.core().send_catalogue(message(reply));
+        self.wait(answer, deadline).await
+    }
+
+    /// Waits for the exclusive turn of an instance. Until it is there nothing has been decided.
+    pub(super) async fn turn(&self, scope: Scope, lane: Lane) -> Result<Turn, BrokerError> {
+        let instance = self.instance(scope)?;
+        let permit = self.core().gate.try_enter(lane, Some(&instance.shares))?;
+        let deadline = self.deadline();
+        let Ok(turn) = timeout_at(deadline, instance.exclude()).await else {
+            let limit = self.inner.settings.limits.in_flight_per_instance;
+            return Err(BrokerError::Overloaded { limit });
+        };
+        Ok(Turn { instance, permit, turn, deadline })
+    }
+
+    /// Reads in the exclusive turn, in a task of its own: the turn must not depend on whether the
+    /// caller stays, since a dead owner may have to be rebuilt in it.
+    pub(super) async fn read<T, F>(
+        &self,
+        scope: Scope,
+        work: impl FnOnce(Arc<Core>, Arc<Instance>, Arc<ExclusiveTurn>) -> F,
+    ) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, BrokerError>> + Send + 'static,
+    {
+        let Turn { instance, permit, turn, deadline } = self.turn(scope, Lane::Ordinary).await?;
+        let (reply, answer) = Reply::new(permit, deadline);
+        let core = Arc::clone(self.core());
+        let turn = Arc::new(turn);
+        let reading = work(Arc::clone(&core), instance, Arc::clone(&turn));
+        tokio::spawn(async move {
+            core.ledger.after_all(reply.with(reading.await));
+            drop(turn);
+        });
+        self.wait(answer, deadline).await
+    }
+
+    /// Has the catalogue change an instance, in its exclusive turn.
+    pub(super) async fn place<V, T: Send + 'static>(
+        &self,
+        scope: Scope,
+        value: V,
+        message: impl FnOnce(Placed<V, T>) -> CatalogueMessage,
+    ) -> Answer<T> {
+        let Turn { instance, permit, turn, deadline } = self.turn(scope, Lane::Ordinary).await?;
+        let (reply, answer) = Reply::new(permit, deadline);
+        self.core().send_catalogue(message(Placed { instance, turn, value, reply }));
+        self.wait(answer, deadline).await
+    }
+
+    /// Where a session runs, if it exists and the reach allows it: else it does not exist.
+    pub(super) fn find_session(
+        &self,
+        reach: Reach,
+        id: &str,
+    ) -> Result<(SessionId, Scope), BrokerError> {
+        let unknown = || BrokerError::from(Refusal::UnknownSession);
+        let id = SessionId::parse(id).ok_or_else(unknown)?;
+        let instance = self.core().directory.instance_of(id).ok_or_else(unknown)?;
+        let here = instance.entry.id;
+        match reach {
+            Reach::Instance(scope) if scope.instance() == here => Ok((id, scope)),
+            Reach::Instance(_) => Err(unknown()),
+            Reach::Everywhere => Ok((id, Scope::everywhere(here))),
+        }
+    }
+
+    pub(super) async fn tell_session<T: Send + 'static>(
+        &self,
+        reach: Reach,
+        id: &str,
+        lane: Lane,
+        message: impl FnOnce(ExclusiveTurn, Reply<T>) -> SessionMessage,
+    ) -> Answer<T> {
+        let (id, scope) = self.find_session(reach, id)?;
+        let Turn { instance, permit, turn, deadline } = self.turn(scope, lane).await?;
+        let (reply, answer) = Reply::new(permit, deadline);
+        let core = Arc::clone(self.core());
+        match core.directory.session(&core, id)? {
+            // A mailbox that closed meanwhile drops the message: the outcome is then unknown.
+            Found::Alive(actor) => drop(actor.send_message(message(turn, reply))),
+            Found::Absent => return Err(Refusal::UnknownSession.into()),
+            Found::Dead => {
+                let message = message(turn, reply);
+                tokio::spawn(async move {
+                    let rebuilt = core.session_state(&instance, id).await; // In the message's turn.
+                    if let (Ok(_), Ok(Found::Alive(actor))) =
+                        (rebuilt, core.directory.session(&core, id))
+                    {
+                        let _ = actor.send_message(message);
+                    }
+                });
+            }
+        }
+        self.wait(answer, deadline).await
+    }
+}
