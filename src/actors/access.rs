@@ -189,16 +189,11 @@ impl Job {
         let mut view = instance.view(Vec::new());
         let mut job = self;
         loop {
-            let step = {
-                let _aftermath = core.aftermath();
-                let step = job.decide_and_append(&view);
-                if let Outcome::Appended(sequence, access) = &step {
-                    core.post(&instance, *sequence, &access.postings);
+            job = match job.decide_and_append(&view) {
+                Outcome::Appended(sequence, access) => {
+                    core.post(&instance, sequence, &access.postings);
+                    break;
                 }
-                step
-            };
-            job = match step {
-                Outcome::Appended(..) => break,
                 Outcome::Ended => break,
                 Outcome::Moved(job) => job,
                 Outcome::Missing(job, number) => match core.balance(&instance, number).await {

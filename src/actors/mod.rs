@@ -118,7 +118,7 @@ impl Core {
         self.failed.send_replace(Some(why));
     }
 
-    /// Watches over the step between an append and the last of its postings: a panic in it would
+    /// Watches over the steps from an append to the last of its postings: a panic in them would
     /// leave living owners behind the journal, and nobody could tell which.
     fn aftermath(&self) -> Aftermath<'_> {
         Aftermath(self)
@@ -145,6 +145,7 @@ impl Core {
     /// What is exhausted is noted here and not by the owner, who may read the message only after
     /// the turn: a decision in between would pass over tokens that have just been given back.
     fn post(self: &Arc<Core>, instance: &Arc<Instance>, sequence: Sequence, postings: &[Posting]) {
+        let _aftermath = self.aftermath();
         for posting in postings {
             instance.note(posting);
             let owner = self.directory.line_item(self, instance, posting.line_item);

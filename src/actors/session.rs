@@ -122,7 +122,6 @@ impl SessionActor {
                 Err(fault) => return reply.now(fault),
             };
             let record = Record { at: basis.now, event };
-            let _aftermath = self.core.aftermath();
             let owners =
                 Owner::of_postings(record.event.postings()).chain([Owner::Session(owned.state.id)]);
             let appended =
@@ -143,6 +142,7 @@ impl SessionActor {
         turn: &mut ExclusiveTurn,
         owned: &mut Versioned<Session>,
     ) {
+        let _aftermath = self.core.aftermath();
         let before = owned.state.due();
         owned.state.apply(record);
         owned.last = sequence;
