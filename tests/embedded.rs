@@ -241,10 +241,15 @@ fn closing_waits_for_those_inside_and_turns_everybody_else_away() {
         let (broker, scope) = open(options, &[("L", 1_000)]).await;
         let mut inside: Vec<_> = (0..20).map(|_| Box::pin(broker.access(scope, draw(1)))).collect();
         for asked in &mut inside {
-            begin(asked).await; // Let in, but nothing is decided before this task rests.
+            begin(asked).await; // Let in; nothing is decided before this task rests.
         }
+        let mut last = Box::pin(broker.create_session(scope));
+        begin(&mut last).await; // Let in as well, and behind the others.
         let mut closing = Box::pin(broker.close());
-        begin(&mut closing).await;
+        for _ in 0..2_000 {
+            begin(&mut closing).await; // However long the last one takes.
+            yield_now().await;
+        }
         let error = at_once(broker.access(scope, draw(1))).await;
         let error = error.expect_err("the door is shut");
         assert!(matches!(error, BrokerError::Stopping), "{error}");
@@ -253,11 +258,12 @@ fn closing_waits_for_those_inside_and_turns_everybody_else_away() {
                 asked.await.expect("those inside are served");
             }
         };
-        let (closed, ()) = tokio::join!(closing, served);
+        let (closed, (), created) = tokio::join!(closing, served, last);
         closed.expect("a clean stop");
+        created.expect("the last is served too");
         let error = broker.line_items(scope).await.expect_err("it is closed");
         assert_eq!((error.code(), error.effect()), ("stopping", Effect::None));
-        assert_eq!(records(broker.journal()).len(), 3 + 20);
+        assert_eq!(records(broker.journal()).len(), 3 + 20 + 1);
     });
 }
 

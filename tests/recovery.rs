@@ -327,6 +327,30 @@ fn a_directory_serves_one_broker_at_a_time() {
     assert!(again.is_ok(), "a directory that is let go of can be used again");
 }
 
+/// An embedder may forget to close. What lives on of the first broker must not write beside the
+/// second: either the directory is still in use, or everything is as it was left.
+#[test]
+fn a_directory_whose_broker_was_dropped_unclosed_is_never_damaged_by_the_next() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let rig = {
+        let mut rig = Rig::open(Storage::Directory(data.clone()), 37);
+        rig.calls(20, |_| {});
+        rig.into_parts()
+    };
+    let (still, attempts) = rig; // The runtime, with all actors and tasks, lives on.
+    for _ in 0..3 {
+        match reopen(Storage::Directory(data.clone()), &attempts, none) {
+            Ok(again) => assert!(again.last.get() >= 9),
+            Err(error) => assert!(matches!(error, OpenError::InUse { .. }), "{error}"),
+        }
+        still.runtime.block_on(tokio::task::yield_now());
+    }
+    drop(still);
+    let again = reopen(Storage::Directory(data), &attempts, none).expect("nothing holds it");
+    assert!(again.last.get() >= 9);
+}
+
 #[test]
 fn two_brokers_in_one_process_do_not_meet() {
     let mut one = Rig::open(Storage::Memory, 31);

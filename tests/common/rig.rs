@@ -84,6 +84,14 @@ impl Rig {
         Rig { still, broker, crowd, dice, made: 0 }
     }
 
+    /// Drops the broker without closing it; keeps the runtime that it lived on.
+    pub fn into_parts(self) -> (Still, Vec<Attempt>) {
+        let Rig { still, broker, crowd, .. } = self;
+        let attempts = crowd.attempts();
+        drop((broker, crowd));
+        (still, attempts)
+    }
+
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.still.runtime.block_on(future)
     }
