@@ -13,7 +13,7 @@ use common::env::{self, Faults, ManualClock, SeededIds};
 use common::judge::{Tally, judge};
 use common::product;
 use common::replay::{Counts, Replay, records};
-use farebox::broker::{Broker, Options, Storage};
+use farebox::broker::{Broker, Options, Reach, Storage};
 use farebox::config::Settings;
 use farebox::domain::ids::{InstanceId, Sequence};
 use farebox::error::BrokerError;
@@ -80,6 +80,11 @@ fn play(seed: u64, round: Round) -> Report {
         unlucky || (stopped.is_some() && matches!(error, BrokerError::Stopping))
     };
     let tally = judge(&mut replay, &records_now, &crowd.attempts(), may_fail);
+    // Looking wakes the dead: the second death of an owner may only be found now.
+    for session in replay.sessions.values() {
+        let _ = runtime.block_on(broker.session(Reach::Everywhere, &session.to_string()));
+    }
+    let stopped = broker.failure().borrow().clone();
     if stopped.is_none() {
         runtime.block_on(replay.check_all(&broker));
     }

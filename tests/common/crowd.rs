@@ -94,6 +94,11 @@ impl Crowd {
         Crowd { broker, clock, instances, sessions, moments: AtomicU64::new(0), attempts }
     }
 
+    /// Tells it of sessions that exist already.
+    pub fn remember(&self, sessions: impl IntoIterator<Item = SessionId>) {
+        self.sessions.lock().expect("nobody panics with it").extend(sessions);
+    }
+
     /// Everything that was attempted; the callers must have come to their ends.
     pub fn attempts(&self) -> Vec<Attempt> {
         self.attempts.lock().expect("nobody panics with it").clone()

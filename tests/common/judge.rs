@@ -1,9 +1,9 @@
-//! Holds what callers were told against the journal, played on the model: each answer at its own
-//! place in the order, each refusal somewhere between what the caller could know and the end of
-//! its call.
+//! Holds what callers were told against the journal, played on the model: each answer and each
+//! refusal at the place in the order that it rests on; a refusal that names none, somewhere
+//! between what the caller could know and the end of its call.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::AddAssign;
+use std::ops::{AddAssign, RangeInclusive};
 
 use farebox::broker::AccessAnswer;
 use farebox::domain::event::{Event, Next, Record};
@@ -48,7 +48,7 @@ pub fn judge(
 ) -> Tally {
     let mut tally = Tally::default();
     let mut told = BTreeMap::<Sequence, Vec<(&Attempt, &Told)>>::new();
-    let mut refused = Vec::<(&Attempt, &Refusal)>::new();
+    let mut refused = Vec::<(&Attempt, &Refusal, RangeInclusive<Sequence>)>::new();
     let mut nothing_happened = BTreeSet::<&str>::new();
     for attempt in attempts {
         match &attempt.outcome {
@@ -56,10 +56,12 @@ pub fn judge(
                 tally.answers += 1;
                 told.entry(*sequence).or_default().push((attempt, answer));
             }
-            Outcome::Failed(BrokerError::Refused(refusal, _)) => {
+            Outcome::Failed(BrokerError::Refused(refusal, rests_on)) => {
                 tally.refusals += 1;
                 nothing_happened.insert(&attempt.tag);
-                refused.push((attempt, refusal));
+                let whole_call = attempt.durable_before..=attempt.last_after;
+                assert!(rests_on.is_none_or(|at| whole_call.contains(&at)), "{attempt:?}");
+                refused.push((attempt, refusal, rests_on.map_or(whole_call, |at| at..=at)));
             }
             Outcome::Failed(error) => {
                 assert!(may_fail(error), "{attempt:?}");
@@ -88,9 +90,9 @@ pub fn judge(
                 assert!(heard.insert(*sequence), "one record, two answers: {attempt:?}");
             }
         }
-        refused.retain(|(attempt, refusal)| {
-            let open = *sequence < attempt.durable_before || !is_right(replay, attempt, refusal);
-            assert!(!open || *sequence < attempt.last_after, "never true: {attempt:?}");
+        refused.retain(|(attempt, refusal, places)| {
+            let open = !places.contains(sequence) || !is_right(replay, attempt, refusal);
+            assert!(!open || sequence < places.end(), "never true: {attempt:?}");
             open
         });
     }

@@ -16,12 +16,14 @@ use farebox::journal::{Snapshots, TornTail};
 use tokio::runtime::{Builder, Runtime};
 
 use super::crowd::{Attempt, Crowd, Outcome, START_MS, prepare};
-use super::dice::Dice;
+use super::dice::{Dice, mixed};
 use super::disks::Watched;
 use super::env::{self, ManualClock, SeededIds};
 use super::judge::judge;
 use super::product;
 use super::replay::{Replay, records};
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// A runtime of one thread whose clock only the test moves. tokio would move it by itself whenever
 /// all tasks wait, and they also wait for the journal's threads; a blocking task prevents that.
@@ -82,6 +84,29 @@ impl Rig {
         let instances = still.runtime.block_on(prepare(&broker, &mut dice));
         let crowd = Arc::new(Crowd::new(broker.clone(), clock, instances));
         Rig { still, broker, crowd, dice, made: 0 }
+    }
+
+    /// Goes on with what another broker has left, one hour later.
+    pub fn go_on(storage: Storage, seed: u64, generation: u64) -> Rig {
+        let still = Still::new();
+        let (options, clock) = options(storage, mixed(seed ^ generation), env::settings());
+        clock.advance(generation * HOUR_MS);
+        let broker = still.runtime.block_on(Broker::open(options)).expect("it opens").broker;
+        let mut replay = Replay::default();
+        for (sequence, record) in records(&broker.journal().clone()) {
+            replay.record(sequence, &record);
+        }
+        still.runtime.block_on(replay.check_all(&broker));
+        let instances = replay.instances.into_values().collect();
+        let crowd = Arc::new(Crowd::new(broker.clone(), clock, instances));
+        crowd.remember(replay.sessions.into_values());
+        Rig {
+            still,
+            broker,
+            crowd,
+            dice: Dice::new(mixed(seed ^ generation)),
+            made: generation << 32,
+        }
     }
 
     /// Drops the broker without closing it; keeps the runtime that it lived on.
