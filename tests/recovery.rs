@@ -172,7 +172,7 @@ fn a_power_cut_at_any_sync_leaves_everything_that_was_acknowledged() {
 
 /// Whether a journal or disk that has failed may be the cause.
 fn disk_failed(error: &BrokerError) -> bool {
-    matches!(error, BrokerError::JournalDown(_) | BrokerError::StorageFull)
+    matches!(error, BrokerError::JournalDown(_) | BrokerError::StorageFull | BrokerError::Stopping)
 }
 
 #[test]

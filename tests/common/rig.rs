@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use farebox::auth::generate_key_pair;
 use farebox::broker::{Broker, OpenError, Options, Storage};
 use farebox::config::Settings;
 use farebox::domain::event::Record;
@@ -155,7 +156,7 @@ impl Rig {
     }
 
     pub fn register_key(&self, id: &str) {
-        let (id, pem) = (product::text(id), format!("key of {id}"));
+        let (id, pem) = (product::text(id), generate_key_pair().expect("a key pair").public_pem);
         let created = Timestamp::from_ms(self.crowd.clock.ms());
         let key = RegisteredKey { id, class: KeyClass::Client, pem, created };
         self.block_on(self.broker.register_key(key)).expect("it is registered");
