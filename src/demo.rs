@@ -28,13 +28,18 @@ pub(crate) fn run(arguments: &Demo) -> Result<Ending, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
-        let mut tour = Tour { server: Server::start().await?, wrong: Vec::new() };
-        let mut run = tour.run().await;
-        if run.is_ok() && arguments.keep {
-            run = tour.keep().await;
-        }
+        let stop = stop_signal()?;
+        let mut tour = Tour { server: Server::start().await?, wrong: Vec::new(), finished: false };
+        let run = tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            run = tour.run(arguments.keep) => run,
+        };
         tour.server.end().await; // Whatever happened: no process and no directory stays behind.
         run?;
+        if !tour.finished {
+            return Ok(Ending::Wrong("stopped before its end".to_owned()));
+        }
         if tour.wrong.is_empty() {
             show!("\nEvery figure was right.");
             return Ok(Ending::Fine);
@@ -47,10 +52,21 @@ pub(crate) fn run(arguments: &Demo) -> Result<Ending, String> {
 struct Tour {
     server: Server,
     wrong: Vec<String>,
+    finished: bool,
 }
 
 impl Tour {
-    async fn run(&mut self) -> Result<(), String> {
+    async fn run(&mut self, keep: bool) -> Result<(), String> {
+        self.show().await?;
+        self.finished = true;
+        if keep {
+            self.server.say_how_to_call();
+            std::future::pending().await // Until the user has enough.
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self) -> Result<(), String> {
         say("1. The producer publishes a rate table: what an item costs in tokens.");
         let table = r#"{ "effectiveFrom": 1698849852000, "series": "PublicationApps", "version": "1",
        "items": [ { "name": "PhotoPrint", "version": "1.0", "rate": 3 },
@@ -140,24 +156,24 @@ impl Tour {
             self.wrong.push(format!("{what} is {found}, not {expected}"));
         }
     }
+}
 
-    /// Leaves the server up until the user has enough.
-    async fn keep(&mut self) -> Result<(), String> {
-        self.server.say_how_to_call();
-        let listen = |kind| signal(kind).map_err(|error| format!("cannot hear signals: {error}"));
-        let (mut interrupt, mut terminate, mut hang_up) = (
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        );
+/// Ends with SIGTERM, SIGINT or SIGHUP.
+fn stop_signal() -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be heard: {error}"));
+    let (mut terminate, mut interrupt, mut hang_up) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::hangup())?,
+    );
+    Ok(async move {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
             _ = hang_up.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        Ok(())
-    }
+    })
 }
 
 fn say(sentence: &str) {

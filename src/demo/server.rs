@@ -1,9 +1,11 @@
 //! The demo's server: a child process of the same program, and the calls on it, shown.
 
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
+use farebox::env::{IdSource, SystemIds};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Request, Response};
@@ -15,12 +17,33 @@ use tokio::process::{Child, Command};
 
 /// A server that only the demo knows of.
 pub(super) struct Server {
-    data: PathBuf,
-    child: Child,
+    child: Child, // Dropped, and killed by that, before its directory is.
+    home: Home,
     address: String,
     admin_token: String,
     client_token: String,
     instance: String,
+}
+
+/// A new temporary directory, removed whatever happens.
+struct Home(PathBuf);
+
+impl Home {
+    fn create() -> Result<Home, String> {
+        let path = std::env::temp_dir().join(format!("farebox-demo-{:032x}", SystemIds.fresh()));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| format!("`{}` cannot be made: {error}", path.display()))?;
+        Ok(Home(path))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            let path = self.0.display();
+            let _ = writeln!(io::stderr(), "farebox: `{path}` could not be removed: {error}");
+        }
+    }
 }
 
 /// What came back.
@@ -33,16 +56,12 @@ pub(super) struct Answer {
 impl Server {
     /// Starts it on a new temporary directory.
     pub(super) async fn start() -> Result<Server, String> {
-        let name = format!("farebox-demo-{}", std::process::id());
-        let data = std::env::temp_dir().join(name);
-        // Made here and for nobody else: a directory that is there already may be another's.
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&data);
-        made.map_err(|error| format!("`{}`: {error}", data.display()))?;
-        let (child, address) = spawn(&data).await?;
-        show!("farebox serves {} on {address}", data.display());
+        let home = Home::create()?;
+        let (child, address) = spawn(&home.0).await?;
+        show!("farebox serves {} on {address}", home.0.display());
         let mut server = Server {
-            data,
             child,
+            home,
             address,
             admin_token: String::new(),
             client_token: String::new(),
@@ -61,7 +80,7 @@ impl Server {
 
     fn token(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = std::process::Command::new(program()?);
-        command.arg("token").arg("--data").arg(&self.data).args(arguments);
+        command.arg("token").arg("--data").arg(&self.home.0).args(arguments);
         let output = command.output().map_err(|error| format!("farebox token: {error}"))?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -149,22 +168,19 @@ impl Server {
 
     /// Starts again on the same directory.
     pub(super) async fn restart(&mut self) -> Result<(), String> {
-        (self.child, self.address) = spawn(&self.data).await?;
+        (self.child, self.address) = spawn(&self.home.0).await?;
         show!("   farebox serves the same directory again on {}", self.address);
         Ok(())
     }
 
-    /// Ends the server and removes its directory.
+    /// Ends the server; its directory goes with the value.
     pub(super) async fn end(&mut self) {
         let _ = self.kill().await; // It may have ended by itself.
-        if let Err(error) = std::fs::remove_dir_all(&self.data) {
-            eprintln!("farebox: `{}` could not be removed: {error}", self.data.display());
-        }
     }
 
     /// How to go on by hand.
     pub(super) fn say_how_to_call(&self) {
-        let Server { address, data, instance, client_token, .. } = self;
+        let Server { address, home: Home(data), instance, client_token, .. } = self;
         show!("\nThe server stays up until Ctrl-C. Its data: {}", data.display());
         show!("Used by ACME:\n");
         show!("  curl -s -H 'Authorization: Bearer {client_token}' \\");
@@ -194,6 +210,7 @@ async fn spawn(data: &std::path::Path) -> Result<(Child, String), String> {
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
+        .process_group(0) // Ctrl-C is for the demo, which ends its server itself.
         .spawn()
         .map_err(|error| format!("the server cannot start: {error}"))?;
     let stdout = child.stdout.take().ok_or("the server has no stdout")?;
