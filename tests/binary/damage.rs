@@ -14,7 +14,7 @@ use farebox::journal::{
     format, walk,
 };
 
-use crate::files::{FIRST, PAGE, SECOND, change, copy, flip, history, tree};
+use crate::files::{FIRST, PAGE, PREPARED_BYTES, SECOND, change, copy, flip, history, tree};
 use crate::process::{check_fails, ran, serve, text};
 
 /// `verify` says with status 1, and `serve` with 2, these words; the journal stays as it is.
@@ -143,7 +143,8 @@ fn append(data: &Path, payload: &[u8]) -> (String, usize) {
         Journal::open(disk, Options::new(1), known, &mut |_, _: &[u8]| Ok(())).expect("it opens");
     opened.journal.queue().expect("it runs").append(payload, Box::new(Nobody));
     opened.journal.close().expect("the disk does not fail");
-    for (file, bytes) in tree(&data.join("journal")).into_iter().rev() {
+    let files = tree(&data.join("journal")).into_iter().rev();
+    for (file, bytes) in files.filter(|(_, bytes)| bytes.len() < PREPARED_BYTES) {
         if let Some(place) = bytes.windows(payload.len()).rposition(|window| window == payload) {
             return (file, place - 4); // Its length comes first.
         }

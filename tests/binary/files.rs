@@ -10,7 +10,7 @@ use crate::process::serve;
 use crate::world::World;
 
 /// Longer files are segments that hold nothing yet.
-const PREPARED_BYTES: u64 = 1 << 20;
+pub(crate) const PREPARED_BYTES: usize = 1 << 20;
 /// The first page of a segment; the first batch follows.
 pub(crate) const PAGE: usize = 4096;
 pub(crate) const FIRST: &str = "journal/0000000001.segment";
@@ -58,7 +58,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name().expect("a name"));
         if entry.is_dir() {
             copy(&entry, &target);
-        } else if entry.metadata().expect("it is there").len() < PREPARED_BYTES {
+        } else if entry.metadata().expect("it is there").len() < PREPARED_BYTES as u64 {
             fs::copy(&entry, &target).expect("it can be copied");
         }
     }
