@@ -197,6 +197,7 @@ fn read_back(
     journal_id: u128,
     segment_bytes: u64,
 ) -> Result<ReadBack, OpenError> {
+    let mut lost = false;
     let (disk, snapshots) = match storage {
         Storage::Memory => {
             let snapshots: Arc<dyn Snapshots> = Arc::new(MemorySnapshots::default());
@@ -208,6 +209,7 @@ fn read_back(
             create_private(&path).map_err(unusable)?;
             let disk = lock_journal(&path)?;
             journal::check_version(&disk)?; // Opening the snapshots changes their files.
+            lost = !path.join("snapshots").exists();
             let opened = SledSnapshots::open_or_reset(&path.join("snapshots"));
             let (snapshots, warning) =
                 opened.map_err(|error| unusable(io::Error::other(error.to_string())))?;
@@ -234,7 +236,8 @@ fn read_back(
     let recovered = Journal::open(disk, options, Known { watermark }, &mut state)?;
     let known = watermark.filter(|_| recovered.known_mark_matches);
     if known.is_none() {
-        if recovered.last > Sequence::ZERO {
+        let expected = lost || watermark.is_some(); // Else a crash came before the first pass.
+        if expected && recovered.last > Sequence::ZERO {
             tracing::warn!("no snapshots of this journal: all of it was replayed");
         }
         let cleared = snapshots.clear();
