@@ -4,8 +4,9 @@
 //! against a power cut on Linux; so a fingerprint over all entries rides in every batch, and its
 //! file is synced by our own handle.
 
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -122,7 +123,7 @@ impl SledSnapshots {
         let failed = |reason: String| SnapshotError::Store { path: path.to_owned(), reason };
         let config =
             sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        // sled makes its files readable by all: its directory must keep others out.
+        // sled leaves its files' modes to the umask: its directory keeps others out at any moment.
         if !path.exists() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(|error| failed(error.to_string()))?;
@@ -133,6 +134,7 @@ impl SledSnapshots {
             .map_err(|_| failed("sled panicked".to_owned()))?
             .map_err(|error| failed(error.to_string()))?;
         let file = File::open(path.join("db")).map_err(|error| failed(error.to_string()))?;
+        make_private(path).map_err(|error| failed(error.to_string()))?;
         let fingerprint = Mutex::new(Fingerprint::default());
         let path = path.to_owned();
         let snapshots = SledSnapshots { path, db, file, fingerprint, after_step };
@@ -320,7 +322,8 @@ impl Snapshots for SledSnapshots {
         bytes.extend([0; 4]);
         self.db.insert(WATERMARK, append_checksum(bytes)).map_err(self.store())?;
         (self.after_step)(Step::MarkWritten);
-        self.flush_and_sync(Step::MarkFlushed, Step::MarkSynced)
+        self.flush_and_sync(Step::MarkFlushed, Step::MarkSynced)?;
+        make_private(&self.path).map_err(|error| self.store()(error.into()))
     }
 
     /// The watermark goes first: entries without one are never loaded.
@@ -346,6 +349,22 @@ fn wait_until_free(path: &Path) -> Result<(), SnapshotError> {
         }
     }
     Err(SnapshotError::InUse { path: path.to_owned() })
+}
+
+/// Files 0600 and directories 0700, as everywhere in a data directory.
+fn make_private(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let made = entry.file_type().and_then(|kind| {
+            let mode = if kind.is_dir() { 0o700 } else { 0o600 };
+            std::fs::set_permissions(entry.path(), Permissions::from_mode(mode))
+        });
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {} // sled removes files of its own when it likes.
+        }
+    }
+    Ok(())
 }
 
 /// A value that is being put together.
