@@ -53,11 +53,14 @@ fn public_half(data: &Path, id: &str) -> Result<String, String> {
     Ok(pair.public_pem)
 }
 
+/// Under its name there is never half a key, whenever the process is killed.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
     let mut options = File::options();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
 }
 
 fn pem_path(data: &Path, id: &str) -> PathBuf {
