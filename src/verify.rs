@@ -260,7 +260,7 @@ impl Check {
                     "the snapshots do not have {what} as the journal does: remove `snapshots`, the \
                      next start rebuilds it"
                 );
-                Err((record, wrong))
+                Err((record.unwrap_or(watermark.sequence), wrong))
             }
         }
     }

@@ -144,25 +144,26 @@ impl State {
     }
 
     /// The first thing that `other` has otherwise, if any: the record that this state has it from,
-    /// and what it is. When a session was last heard of is not compared: no record says it.
-    pub(crate) fn difference(&self, other: &State) -> Option<(Sequence, String)> {
+    /// where one record can be named, and what it is. When a session was last heard of is not
+    /// compared: no record says it.
+    pub(crate) fn difference(&self, other: &State) -> Option<(Option<Sequence>, String)> {
         let tables = |state: &State| state.tenant.rates.all();
         if self.tenant.keys != other.tenant.keys || tables(self) != tables(other) {
-            return Some((self.tenant.number, "the keys and rate tables".to_owned()));
+            return Some((None, "the keys and rate tables".to_owned()));
         }
         let instances = |state: &State| state.registry.instances().cloned().collect::<Vec<_>>();
         let mappings = |state: &State| -> Vec<_> {
             state.registry.mappings().map(|(id, mapping)| (id.clone(), mapping.clone())).collect()
         };
         if instances(self) != instances(other) || mappings(self) != mappings(other) {
-            return Some((Sequence::new(1), "the instances and their line items".to_owned()));
+            return Some((None, "the instances and their line items".to_owned()));
         }
         for (instance, catalogue) in &self.catalogues {
             let terms = |catalogue: &InstanceCatalogue| -> Vec<_> {
                 catalogue.in_charging_order().cloned().collect()
             };
             if other.catalogues.get(instance).map(terms) != Some(terms(catalogue)) {
-                return Some((catalogue.number, format!("the line items of instance {instance}")));
+                return Some((None, format!("the line items of instance {instance}")));
             }
         }
         for (number, balance) in &self.balances {
@@ -170,7 +171,7 @@ impl State {
                 (kept.state, kept.last) == (balance.state, balance.last)
             };
             if !other.balances.get(number).is_some_and(same) {
-                return Some((balance.last, format!("the balance of line item {number}")));
+                return Some((Some(balance.last), format!("the balance of line item {number}")));
             }
         }
         for session in self.sessions.values() {
@@ -179,7 +180,7 @@ impl State {
                 (&kept.state.state, kept.last) == (&session.state.state, session.last)
             };
             if !kept.is_some_and(same) {
-                return Some((session.last, format!("session `{}`", session.state.id)));
+                return Some((Some(session.last), format!("session `{}`", session.state.id)));
             }
         }
         None

@@ -212,11 +212,11 @@ async fn verify_names_the_place_where_the_snapshots_disagree() {
     let balance = vec![5, number];
     // A key is its kind and its number: kinds 1 to 4 are of the catalogue.
     for (kind, words) in [
-        (1, "other keys"),
-        (2, "other rate tables"),
-        (3, "other instances"),
-        (4, "other line items"),
-        (5, "the snapshots miss record"),
+        (1, "the keys and rate tables"),
+        (2, "the keys and rate tables"),
+        (3, "the instances and their line items"),
+        (4, "the instances and their line items"),
+        (5, "the balance of line item"),
     ] {
         let data = home.path().join(kind.to_string());
         copy(&whole, &data);
@@ -233,7 +233,7 @@ async fn verify_names_the_place_where_the_snapshots_disagree() {
         (key == balance).then(|| Some([rest, &[1]].concat()))
     });
     let place = "`0000000002.segment` is wrong at byte ";
-    check_fails(&["verify", "--data", text(&data)], 1, &[place, "says otherwise"]).await;
+    check_fails(&["verify", "--data", text(&data)], 1, &[place, "the balance of line item"]).await;
 }
 
 /// Changes or removes entries of the snapshots and leaves everything else as it should be.
