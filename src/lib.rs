@@ -45,6 +45,10 @@
 //! ARCHITECTURE.md says how it is built, docs/specification/ what it does to the field and the
 //! millisecond.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod actors;
 pub mod auth;
 pub mod broker;

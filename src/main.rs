@@ -9,7 +9,7 @@ mod runtime;
 
 use std::process::ExitCode;
 
-/// Cheaper per request than the system's: measured in docs/adr/0005.
+/// Cheaper per request than the system's: docs/adr/0005 has the figures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
