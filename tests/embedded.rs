@@ -185,6 +185,14 @@ fn a_panic_costs_its_request_an_answer_and_nothing_else() {
         let (broker, scope) = open(options(Storage::Memory, &faults, settings()), &five).await;
         let session = broker.create_session(scope).await.expect("it is created").value.to_string();
         let (mut charged, mut panics) = (0_u32, 0);
+        for _ in 0..3 {
+            faults.begin(1); // Over both line items: decided in the exclusive turn.
+            let error = broker.access(scope, draw(3)).await.expect_err("its maker died");
+            faults.end();
+            assert!(matches!(error, BrokerError::NoAnswer { .. }), "{error}");
+            assert!(broker.readiness().is_ok(), "nothing was appended, so nothing is in doubt");
+            panics += 1;
+        }
         for round in 0..24 {
             faults.begin(1); // The next question for an id is answered with a panic.
             let failed = match round % 3 {
