@@ -78,10 +78,7 @@ impl Broker {
     /// # Errors
     /// Only those of the broker itself.
     pub async fn rate_tables(&self) -> Answer<Vec<Arc<RateTable>>> {
-        let (reply, answer, deadline) = self.enter(Lane::Ordinary, None)?;
-        let tables = self.core().ledger.tenant().rates.all();
-        self.core().ledger.after_all(reply.with(Ok(tables)));
-        self.wait(answer, deadline).await
+        self.ask_catalogue(CatalogueMessage::RateTables).await
     }
 
     /// Deletes a rate table that has not taken effect (spec 2.6).

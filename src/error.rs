@@ -78,11 +78,11 @@ impl From<Refusal> for BrokerError {
 
 impl BrokerError {
     /// The same, now that everything up to `sequence` is durable.
-    pub(crate) fn resting_on(self, sequence: Sequence) -> BrokerError {
-        match self {
-            BrokerError::Refused(refusal, _) => BrokerError::Refused(refusal, Some(sequence)),
-            other => other,
+    pub(crate) fn resting_on(mut self, sequence: Sequence) -> BrokerError {
+        if let BrokerError::Refused(_, record) = &mut self {
+            *record = Some(sequence);
         }
+        self
     }
 
     /// The stable name callers branch on.

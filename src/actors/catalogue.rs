@@ -16,7 +16,7 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
-use crate::domain::rates::NewRateTable;
+use crate::domain::rates::{NewRateTable, RateTable};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
@@ -46,6 +46,7 @@ pub struct InstancePage {
 pub(crate) enum CatalogueMessage {
     RegisterKey(RegisteredKey, Reply<()>),
     PublishRateTable(NewRateTable, Reply<()>),
+    RateTables(Reply<Vec<Arc<RateTable>>>),
     DeleteRateTable {
         series: Text,
         version: Text,
@@ -298,6 +299,9 @@ impl Actor for CatalogueActor {
                 let decide =
                     |_: &_, tenant: &Tenant, now| tenant.decide_deletion(&series, &version, now);
                 self.record(owned, None, decide, reply, |_, _| ());
+            }
+            CatalogueMessage::RateTables(reply) => {
+                self.answer(reply, Ok(self.core.ledger.tenant().rates.all()));
             }
             CatalogueMessage::CreateInstance { short_name, account_id, reply } => {
                 let id = InstanceId::from_u128(self.core.ledger.fresh_id());
