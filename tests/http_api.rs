@@ -243,6 +243,8 @@ async fn x27_the_first_instance_of_an_account_is_its_default() {
         "size=-1",
         "size=x",
         "next=garbage",
+        "next=18446744073709551615",
+        "next=18446744073709551616",
         "page=1",
         "size=1&size=1",
     ] {

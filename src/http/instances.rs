@@ -20,6 +20,10 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
     let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
     let next = call.query.number("next").map_err(bad_query)?.unwrap_or(0);
+    if next == u64::MAX {
+        // It stands for all that do not fit; no record has it, and none could come after it.
+        return Err(bad_query("`next` is no cursor: send that of the page before".to_owned()));
+    }
     let size = page_size(call.query.number("size").map_err(bad_query)?)?;
     let account_id = match (call.query.get("accountId"), call.query.get("default")) {
         (None, None) => {
