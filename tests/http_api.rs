@@ -223,6 +223,26 @@ async fn x25_line_items_change_state_as_their_life_allows() {
 }
 
 #[tokio::test]
+async fn an_id_is_escaped_once_in_a_path_and_may_have_a_slash() {
+    let (server, instance) = with_line_items(&[]).await;
+    let line_items = format!("/api/v1.0/instances/{instance}/line-items");
+    for (id, escaped) in [("a/b", "a%2Fb"), ("100%", "100%25"), ("/é", "%2f%C3%A9")] {
+        let mut body = line_item(1, 1000);
+        body["activationId"] = json!(id);
+        let mapped = server.admin(&format!("PUT {line_items}"), &body.to_string()).await;
+        assert_eq!(mapped.status, 200, "{id}: {mapped:?}");
+        let read = server.admin(&format!("GET {line_items}/{escaped}"), "").await;
+        assert_eq!(text(&read.json(), "/activationId"), id, "{read:?}");
+    }
+    let two_segments = server.admin(&format!("GET {line_items}/a/b"), "").await;
+    assert_eq!(two_segments.outcome(), (404, "unknown-path".to_owned()));
+    let mut body = line_item(1, 1000);
+    body["activationId"] = json!("a\\b");
+    let refused = server.admin(&format!("PUT {line_items}"), &body.to_string()).await;
+    assert_eq!(refused.outcome(), (400, "line-item-invalid".to_owned()));
+}
+
+#[tokio::test]
 async fn x27_the_first_instance_of_an_account_is_its_default() {
     let server = start().await;
     let first = server.instance("ACME").await;

@@ -40,6 +40,9 @@ async fn what_is_no_request_of_ours_is_refused_with_a_code() {
         (admin("GET /api/v1.0/sessions/%00"), 400, "bad-path"),
         (admin("GET /api/v1.0/sessions/%0d%0a"), 400, "bad-path"),
         (admin("GET /api/v1.0/sessions/%zz"), 400, "bad-path"),
+        // An escaped slash belongs to the id and begins no segment.
+        (admin("GET /api/v1.0/sessions/x%2fheartbeat"), 404, "unknown-session"),
+        (admin("GET /api/v1.0%2Fsessions/x"), 404, "unknown-path"),
         (admin("GET /api/v1.0//sessions//x"), 404, "unknown-path"),
         (admin("GET /api/v1.0/sessions/x/"), 404, "unknown-path"),
         (admin("GET /api/v1.0/sessions/x"), 404, "unknown-session"),

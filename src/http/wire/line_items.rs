@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::path::{self, BadPath};
 use super::read::{self, Fault, type_name};
 use super::{Bracket, Dialect, Json};
 use crate::broker::LineItemView;
@@ -51,7 +52,7 @@ pub(crate) fn read(body: &[u8], dialect: &Dialect) -> Result<Terms, Refused> {
     let mut faults = Vec::new();
     let mut top = Part { path: "$", members, faults: &mut faults };
     top.refuse_unknown(MEMBERS);
-    let activation_id = top.required("activationId", name);
+    let activation_id = top.required("activationId", activation_id);
     let state = top.required("state", state);
     let quantity = top.required("quantity", |raw| integer(raw, 1, i64::MAX));
     let last = i64::try_from(TERM_MAX_MS).unwrap_or(i64::MAX);
@@ -224,9 +225,16 @@ fn text(raw: &str) -> Result<Text, String> {
     Text::new(&string(raw)?).map_err(|error| error.to_string())
 }
 
-fn name(raw: &str) -> Result<Text, String> {
-    let name = text(raw)?;
-    if name.is_empty() { Err("must not be empty".to_owned()) } else { Ok(name) }
+/// An id that no path could name would make a line item that nobody can read or delete.
+fn activation_id(raw: &str) -> Result<Text, String> {
+    let id = text(raw)?;
+    if id.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    match path::check_decoded(id.as_str()) {
+        Ok(()) => Ok(id),
+        Err(BadPath(reason)) => Err(format!("cannot stand in a path: {reason}")),
+    }
 }
 
 fn state(raw: &str) -> Result<LineItemState, String> {

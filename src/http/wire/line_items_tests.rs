@@ -129,6 +129,22 @@ fn a_body_is_told_what_is_missing_and_what_is_malformed() {
 }
 
 #[test]
+fn an_activation_id_can_stand_in_a_path() {
+    let of = |id: &str| {
+        let named = body("{}").replace(r#""ACT01""#, &serde_json::to_string(id).unwrap());
+        faults(&named, Version::V1_0)
+    };
+    for id in ["a/b", "/a//b/", "100%", "%zz", "a.b/..c", "a?b#c", " ", "é"] {
+        assert_eq!(of(id), Vec::<String>::new(), "{id}");
+    }
+    for id in [".", "..", "a/..", "./a", "a/../b", "a\\b", "a;b", "%2e", "a%41b"] {
+        let found = of(id);
+        let first = found.first().map(String::as_str).unwrap_or_default();
+        assert!(first.starts_with("$.activationId: cannot stand in a path: "), "{id}: {found:?}");
+    }
+}
+
+#[test]
 fn endless_unknown_members_and_nesting_cost_little() {
     let many: String = (0..50_000).map(|index| format!("\"m{index}\":1,")).collect();
     let listed = faults(&format!("{{{many}\"end\":1}}"), Version::V1_0);
