@@ -11,9 +11,11 @@ use super::super::path::{self, BadPath};
 use super::read::{self, Fault, type_name};
 use super::{Bracket, Dialect, Json};
 use crate::broker::LineItemView;
+use crate::domain::catalogue::check_terms;
 use crate::domain::ids::Text;
 use crate::domain::limits::TERM_MAX_MS;
 use crate::domain::line_item::{LineItemState, Overdraft, Terms};
+use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Decimal;
 
@@ -66,6 +68,9 @@ pub(crate) fn read(body: &[u8], dialect: &Dialect) -> Result<Terms, Refused> {
         Some(raw) => Some(read_attributes(raw, dialect, &mut faults)?),
         None => None,
     };
+    if let (Some(start), Some(end), false) = (start, end, faults.is_empty()) {
+        faults.extend(faults_of_the_domain(quantity, start, end));
+    }
     let whole = (activation_id, state, quantity, start, end, attributes);
     let (
         Some(activation_id),
@@ -94,6 +99,16 @@ pub(crate) fn read(body: &[u8], dialect: &Dialect) -> Result<Terms, Refused> {
         overdraft,
         reset_frequency,
     })
+}
+
+/// What the domain, which only gets whole terms, would have found in the part that could be read.
+fn faults_of_the_domain(quantity: Option<u64>, start: u64, end: u64) -> Vec<String> {
+    let (start, end) = (Timestamp::from_ms(start), Timestamp::from_ms(end));
+    let terms = Terms::new(Text::empty(), quantity.unwrap_or(1), start, end);
+    match check_terms(&terms, None) {
+        Err(Refusal::LineItemInvalid(faults)) => faults,
+        Ok(()) | Err(_) => Vec::new(),
+    }
 }
 
 struct Attributes {

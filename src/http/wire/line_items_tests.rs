@@ -117,6 +117,12 @@ fn a_body_is_told_what_is_missing_and_what_is_malformed() {
                 "$.end: array found, integer expected",
             ],
         ),
+        (
+            // What the domain would find is named with what it never sees.
+            r#"{"activationId":"A","state":"DEPLOYED","quantity":0,"start":2,"end":1,
+                "attributes":{}}"#,
+            vec!["$.quantity: must have a minimum value of 1", "$.end: must not be before $.start"],
+        ),
         ("[]", vec!["bad-json"]),
         ("", vec!["bad-json"]),
         (r#"{"quantity":1,"quantity":1}"#, vec!["duplicate-field"]),
