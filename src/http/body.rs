@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 
 use super::problem::Problem;
 use crate::domain::limits::BODY_BYTES_MAX;
@@ -24,6 +24,7 @@ pub(super) async fn read(
         return Err(too_large());
     }
     check_content_type(headers)?;
+    check_content_coding(headers)?;
     // The timer is only armed for a body that is not there yet.
     let Ok(read) = tokio::time::timeout(limit, collect(body)).await else {
         let detail = format!("the body was not complete after {limit:?}");
@@ -77,8 +78,19 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     if second.is_none() && is_json(first) {
         return Ok(());
     }
-    let detail = "send `Content-Type: application/json`, in UTF-8";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail))
+    Err(unsupported("send `Content-Type: application/json`, in UTF-8"))
+}
+
+fn check_content_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    match codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        true => Ok(()),
+        false => Err(unsupported("send the body as it is, without `Content-Encoding`")),
+    }
+}
+
+fn unsupported(detail: &'static str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
 }
 
 fn is_json(content_type: &str) -> bool {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use hyper::header::{EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version as HttpVersion};
 use tokio::time::Instant;
@@ -93,8 +93,9 @@ fn check_head(head: &Parts) -> Result<(), Problem> {
         return Err(Problem::new(status, "too-many-headers", detail));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        let detail = "the only transfer coding is `chunked`";
+    let is_other = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(is_other) || codings.next().is_some() {
+        let detail = "the only transfer coding is `chunked`, once";
         let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "unsupported-coding", detail);
         return Err(problem.closing());
     }

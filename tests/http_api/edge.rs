@@ -66,11 +66,23 @@ async fn what_is_no_request_of_ours_is_refused_with_a_code() {
             415,
             "unsupported-media-type",
         ),
+        (posted(&format!("{JSON}\ncontent-encoding: gzip"), "{}"), 415, "unsupported-media-type"),
+        (
+            posted(&format!("{JSON}\ncontent-encoding: identity\ncontent-encoding: br"), "{}"),
+            415,
+            "unsupported-media-type",
+        ),
+        (posted(&format!("{JSON}\ncontent-encoding: Identity"), "{}"), 400, "missing-field"),
         (posted(JSON, ""), 400, "bad-json"),
         (posted(JSON, "{}"), 400, "missing-field"),
         // E5 to E11, E17: framing and size
         (
             posted(&format!("{JSON}\ntransfer-encoding: gzip, chunked"), ""),
+            501,
+            "unsupported-coding",
+        ),
+        (
+            posted(&format!("{JSON}\ntransfer-encoding: chunked\ntransfer-encoding: chunked"), ""),
             501,
             "unsupported-coding",
         ),
@@ -80,6 +92,14 @@ async fn what_is_no_request_of_ours_is_refused_with_a_code() {
         (chunked("2\r\n{}\r\n0\r\n\r\n"), 400, "missing-field"),
         (chunked(&format!("{endless}1\r\nx\r\n0\r\n\r\n")), 413, "body-too-large"),
         (chunked("0x5\r\nabcde\r\n0\r\n\r\n"), 400, "bad-framing"),
+        (
+            chunked("2\r\n{}\r\n0\r\n\r\n")
+                .replace("\r\ntransfer", "\r\ncontent-length: 9\r\ntransfer"),
+            400,
+            "missing-field",
+        ),
+        (posted(&format!("{JSON}\ncontent-length: 1\ncontent-length: 2"), ""), 400, "ok"),
+        (posted(&format!("{JSON}\ntransfer-encoding: gzip"), ""), 400, "ok"),
         (bytes_of(&format!("GET /livez\n{}", headers(63)), ""), 200, "ok"),
         (bytes_of(&format!("GET /livez\n{}", headers(64)), ""), 431, "too-many-headers"),
         (bytes_of(&format!("GET /livez\n{}", headers(101)), ""), 431, "ok"),
