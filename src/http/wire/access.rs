@@ -2,7 +2,7 @@
 
 use serde::de::MapAccess;
 
-use super::read::{self, Fault, Flaw, Shape, Value, required};
+use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
 use super::{Bracket, Dialect, Json};
 use crate::broker::AccessAnswer;
 use crate::domain::charge::{Denial, Take, Verdict};
@@ -164,8 +164,8 @@ impl<'a> Shape<'a> for RequesterShape {
     }
 
     fn finish(self) -> Result<Requester, Flaw> {
-        let kind = required(self.kind, "type")?;
-        let value = required(self.value, "value")?;
+        let kind = required_name(self.kind, "type")?;
+        let value = required_name(self.value, "value")?;
         Ok(Requester { kind, value, dictionary: self.dictionary })
     }
 }
@@ -200,7 +200,8 @@ impl<'a> Shape<'a> for ItemShape<'a> {
     }
 
     fn finish(self) -> Result<Self::Whole, Flaw> {
-        let (name, item) = required(self.item, "item")?;
+        let (name, item) = self.item.unzip();
+        let (name, item) = (required_name(name, "item")?, required(item, "item")?);
         let count = required(self.count, "count")?;
         let echo = ItemEcho {
             item,
