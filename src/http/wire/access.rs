@@ -158,7 +158,7 @@ impl<'a> Shape<'a> for RequesterShape {
         match member {
             "type" => self.kind = Some(value.text()?),
             "value" => self.value = Some(value.text()?),
-            _ => self.dictionary = Some(value.document()?),
+            _ => self.dictionary = value.nullable_document()?,
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl<'a> Shape<'a> for ItemShape<'a> {
             "version" => self.version = value.nullable_text()?,
             "requestedVersion" => self.requested_version = value.nullable_text()?,
             "count" => self.count = Some(value.count()?),
-            _ => self.metadata = Some(value.document()?),
+            _ => self.metadata = value.nullable_document()?,
         }
         Ok(())
     }

@@ -67,6 +67,8 @@ fn bodies_are_accepted_or_refused_with_a_code() {
         (with_member(r#""metaData":1"#), "bad-type"),
         (with_member(r#""metaData":"x""#), "bad-type"),
         (with_requester(r#"{"type":"a","value":"b","dictionary":[]}"#), "bad-type"),
+        (with_requester(r#"{"type":"a","value":"b","dictionary":null}"#), "ok"),
+        (with_member(r#""metaData":null"#), "ok"),
         // A10 to A12, A15, A16
         (with_items(r#"[{"item":"A","count":1,}]"#), "bad-json"),
         (with_items(r#"[{"item":"A","count":1},]"#), "bad-json"),

@@ -134,7 +134,8 @@ fn read_attributes(
         true => part.optional("resetFrequency", text),
         false => None,
     };
-    let has_limit = part.find("overdraftLimit").is_some();
+    let sent = |name: &str| part.find(name).is_some_and(|raw| raw != "null");
+    let (has_limit, has_type) = (sent("overdraftLimit"), sent("overdraftType"));
     let overdraft = match (number, limit) {
         (Some(true), Some(limit)) => Overdraft::Number(limit),
         (Some(true), None) if !has_limit => {
@@ -142,7 +143,7 @@ fn read_attributes(
             Overdraft::None
         }
         (Some(false), _) if !has_limit => Overdraft::Unlimited,
-        (None, _) if !has_limit || part.find("overdraftType").is_some() => Overdraft::None,
+        (None, _) if !has_limit || has_type => Overdraft::None,
         (Some(true), None) => Overdraft::None,
         (Some(false) | None, _) => {
             part.fault("overdraftLimit", "is only allowed with overdraftType Number");
@@ -182,13 +183,14 @@ impl<'a> Part<'a, '_> {
         }
     }
 
+    /// A member that may be missing; null is the same.
     fn optional<T>(
         &mut self,
         member: &str,
         parse: impl FnOnce(&'a str) -> Result<T, String>,
     ) -> Option<T> {
-        let parsed = parse(self.find(member)?);
-        parsed.map_err(|reason| self.fault(member, &reason)).ok()
+        let raw = self.find(member).filter(|raw| *raw != "null")?;
+        parse(raw).map_err(|reason| self.fault(member, &reason)).ok()
     }
 
     fn required<T>(
@@ -196,10 +198,11 @@ impl<'a> Part<'a, '_> {
         member: &str,
         parse: impl FnOnce(&'a str) -> Result<T, String>,
     ) -> Option<T> {
-        if self.find(member).is_none() {
+        let Some(raw) = self.find(member) else {
             self.fault(member, "is missing but it is required");
-        }
-        self.optional(member, parse)
+            return None;
+        };
+        parse(raw).map_err(|reason| self.fault(member, &reason)).ok()
     }
 }
 

@@ -70,6 +70,11 @@ fn attributes_are_told_all_their_faults() {
             ],
         ),
         (r#"{"resetFrequency":"MONTHLY"}"#, vec![undefined("resetFrequency")]),
+        (
+            r#"{"elastic":null,"rateTableSeries":null,"overdraftLimit":null,"overdraftType":null}"#,
+            vec![],
+        ),
+        (r#"{"overdraftType":null,"overdraftLimit":5}"#, vec![only_number()]),
         ("[]", vec!["$.attributes: array found, object expected".to_owned()]),
     ];
     for (attributes, expected) in cases {

@@ -39,7 +39,7 @@ impl<'a> Shape<'a> for Table {
                 let ms = value.time_ms(EFFECTIVE_FROM_MIN_MS, EFFECTIVE_FROM_MAX_MS)?;
                 self.effective_from = Some(ms);
             }
-            "series" => self.series = Some(value.text()?),
+            "series" => self.series = value.nullable_text()?.map(|(series, _)| series),
             "version" => self.version = Some(value.text()?),
             _ => self.items = Some(value.list::<Item>(RATE_TABLE_ITEMS_MAX)?),
         }
@@ -158,6 +158,7 @@ mod tests {
             (table(r#"[{"name":"","rate":1}]"#), "missing-field"),
             (table(r#"[{"name":"A","formula":"1+1"}]"#), "unknown-field"),
             (table(r#"[{"name":"A","version":null,"rate":1}]"#), "ok"),
+            (rate("0.3").replace(r#""S""#, "null"), "ok"),
             (r#"{"effectiveFrom":1698849852,"version":"1","items":[]}"#.to_owned(), "bad-time"),
             (r#"{"effectiveFrom":-1,"version":"1","items":[]}"#.to_owned(), "bad-time"),
             (r#"{"effectiveFrom":1698849852000.5,"version":"1"}"#.to_owned(), "bad-time"),

@@ -266,11 +266,12 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
         })
     }
 
-    /// A free-form object, kept as it was sent (spec 2.7).
-    pub(super) fn document(self) -> Result<Document, A::Error> {
-        self.parsed(|raw| match raw.starts_with('{') {
-            true => document::check(raw).map(|()| Document::from_checked(raw)),
-            false => Err(Flaw::wrong_type("object", raw)),
+    /// A free-form object, kept as it was sent (spec 2.7); `None` for null.
+    pub(super) fn nullable_document(self) -> Result<Option<Document>, A::Error> {
+        self.parsed(|raw| match raw.as_bytes().first() {
+            Some(b'{') => document::check(raw).map(|()| Some(Document::from_checked(raw))),
+            _ if raw == "null" => Ok(None),
+            _ => Err(Flaw::wrong_type("object", raw)),
         })
     }
 
