@@ -175,6 +175,15 @@ fn a_session_says_what_a_denial_does() {
     assert_eq!(code(&one_off), "unknown-field");
 }
 
+const BAD_ESCAPE: &str =
+    "`/requester/value`: an escape that gives no character at line 4 column 11";
+
+fn item_name_of_line_four(name: &str) -> String {
+    format!(
+        "{{\n\"requester\":{{\n  \"type\":\"a\",\n  \"value\":\"{name}\"}},\n\"requestedItems\":[]}}"
+    )
+}
+
 #[test]
 fn a_refusal_says_where() {
     let cases = [
@@ -197,6 +206,25 @@ fn a_refusal_says_where() {
         ),
         ("{\"requester\":\n 7}".to_owned(), "`/requester`: object expected, integer found"),
         ("{\n\"requester\"}".to_owned(), "expected `:` at line 2 column 12"),
+        ("\n[]".to_owned(), "the body must be an object, array found"),
+        ("[".repeat(99) + &"]".repeat(99), "nested too deep, 16 levels at most"),
+        (
+            "{\"requestedItems\":\n{}}".to_owned(),
+            "`/requestedItems`: invalid type: map, expected an array",
+        ),
+        (item_name_of_line_four("\\ud800"), BAD_ESCAPE),
+        (
+            "{\n\"requester\":\n{\n  \"\\udc00\": 1}}".to_owned(),
+            "`/requester`: an escape that gives no character at line 4 column 3",
+        ),
+        (
+            with_member("\n\"metaData\":{\"a\":[1e999,\"\\ud800\"]}"),
+            "`/requestedItems/0/metaData`: an escape that gives no character at line 2 column 24",
+        ),
+        (
+            with_items(r#"[{"item":"","count":1}]"#),
+            "`/requestedItems/0/item`: is required and must not be empty",
+        ),
     ];
     for (body, detail) in cases {
         assert_eq!(read_one_off(body.as_bytes()).unwrap_err().detail, detail, "{body}");

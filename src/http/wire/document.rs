@@ -74,6 +74,20 @@ fn check_strings(raw: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// Where the first string begins that has an escape without a character.
+pub(super) fn bad_string(text: &str) -> Option<usize> {
+    let mut at = 0;
+    while let Some(rest) = text.get(at..) {
+        let start = at + rest.find('"')?;
+        let (quoted, _) = split_string(text.get(start..)?);
+        if string(quoted).is_err() {
+            return Some(start);
+        }
+        at = start + quoted.len();
+    }
+    None
+}
+
 /// Parts the string that `text` begins with, quotes included, from what follows it.
 fn split_string(text: &str) -> (&str, &str) {
     let mut escaped = false;

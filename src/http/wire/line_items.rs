@@ -50,9 +50,8 @@ pub(crate) enum Refused {
 pub(crate) fn read(body: &[u8], dialect: &Dialect) -> Result<Terms, Refused> {
     let text = std::str::from_utf8(body)
         .map_err(|error| Refused::Malformed(read::not_utf8(body, error.valid_up_to())))?;
-    let members = members(text)?;
     let mut faults = Vec::new();
-    let mut top = Part { path: "$", members, faults: &mut faults };
+    let mut top = Part { path: "$", members: members(text, "", text)?, faults: &mut faults };
     top.refuse_unknown(MEMBERS);
     let activation_id = top.required("activationId", activation_id);
     let state = top.required("state", state);
@@ -65,7 +64,10 @@ pub(crate) fn read(body: &[u8], dialect: &Dialect) -> Result<Terms, Refused> {
         false => Err(wrong_type(raw, "object")),
     });
     let attributes = match attributes {
-        Some(raw) => Some(read_attributes(raw, dialect, &mut faults)?),
+        Some(raw) => {
+            let members = members(raw, "/attributes", text)?;
+            Some(read_attributes(members, dialect, &mut faults))
+        }
         None => None,
     };
     if let (Some(start), Some(end), false) = (start, end, faults.is_empty()) {
@@ -119,11 +121,11 @@ struct Attributes {
 }
 
 fn read_attributes(
-    raw: &str,
+    members: Vec<(Cow<'_, str>, &str)>,
     dialect: &Dialect,
     faults: &mut Vec<String>,
-) -> Result<Attributes, Refused> {
-    let mut part = Part { path: "$.attributes", members: members(raw)?, faults };
+) -> Attributes {
+    let mut part = Part { path: "$.attributes", members, faults };
     let known = if dialect.reset_frequency { ATTRIBUTES_1_1 } else { ATTRIBUTES_1_0 };
     part.refuse_unknown(known);
     let elastic = part.optional("elastic", boolean);
@@ -151,7 +153,7 @@ fn read_attributes(
         }
     };
     let series = series.unwrap_or_else(Text::empty);
-    Ok(Attributes { elastic: elastic.unwrap_or(false), series, overdraft, reset_frequency })
+    Attributes { elastic: elastic.unwrap_or(false), series, overdraft, reset_frequency }
 }
 
 /// An object of the body, and where its faults go.
@@ -269,20 +271,23 @@ fn overdraft_is_number(raw: &str) -> Result<bool, String> {
     }
 }
 
-/// The members of an object, not yet read.
-fn members(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, Refused> {
+/// The members of an object, not yet read. `pointer` says which object of the body it is.
+fn members<'a>(
+    text: &'a str,
+    pointer: &str,
+    body: &str,
+) -> Result<Vec<(Cow<'a, str>, &'a str)>, Refused> {
     let mut parser = serde_json::Deserializer::from_str(text);
     let members = Members::deserialize(&mut parser);
-    let members = members.and_then(|members| parser.end().map(|()| members));
-    let Members { listed, twice } =
-        members.map_err(|error| Refused::Malformed(read::bad_json(&error)))?;
-    match twice {
-        None => Ok(listed),
-        Some(name) => {
-            let detail = format!("`/{name}`: is there twice: send it once");
-            Err(Refused::Malformed(Fault { code: "duplicate-field", detail }))
-        }
-    }
+    let fault = match members.and_then(|members| parser.end().map(|()| members)) {
+        Ok(Members { listed, twice: None }) => return Ok(listed),
+        Ok(Members { twice: Some(name), .. }) => read::twice(pointer, &name),
+        Err(error) if !error.is_data() => read::bad_json(&error),
+        Err(_) if !text.trim_start().starts_with('{') => read::no_object(text),
+        // Of an object that is well formed only the names are looked at here.
+        Err(_) => read::bad_escape(pointer, body),
+    };
+    Err(Refused::Malformed(fault))
 }
 
 #[derive(Default)]

@@ -140,6 +140,30 @@ fn a_body_is_told_what_is_missing_and_what_is_malformed() {
 }
 
 #[test]
+fn what_is_malformed_has_its_place_in_the_body() {
+    let cases = [
+        ("\n[]", "the body must be an object, array found"),
+        (r#"{"end":1,"end":1}"#, "`/end`: is there twice: send it once"),
+        (
+            r#"{"attributes":{"elastic":true,"elastic":true}}"#,
+            "`/attributes/elastic`: is there twice: send it once",
+        ),
+        (r#"{"a/b":1,"a/b":1}"#, "`/a~1b`: is there twice: send it once"),
+        ("{\n \"\\ud800\":1}", "an escape that gives no character at line 2 column 2"),
+        (
+            "{\"attributes\":\n{\"a\":1e999,\n \"\\ud800\":1}}",
+            "`/attributes`: an escape that gives no character at line 3 column 2",
+        ),
+    ];
+    for (body, detail) in cases {
+        let Err(Refused::Malformed(fault)) = read(body.as_bytes(), Version::V1_0.dialect()) else {
+            panic!("{body} is malformed");
+        };
+        assert_eq!(fault.detail, detail, "{body}");
+    }
+}
+
+#[test]
 fn an_activation_id_can_stand_in_a_path() {
     let of = |id: &str| {
         let named = body("{}").replace(r#""ACT01""#, &serde_json::to_string(id).unwrap());

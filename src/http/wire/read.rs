@@ -19,6 +19,8 @@ use crate::domain::tokens::{AmountError, Count, Decimal, Rate};
 
 /// Objects and lists that the API itself nests around a value of the caller's.
 const OWN_DEPTH_MAX: usize = 4;
+const TWICE: &str = "is there twice: send it once";
+const BAD_ESCAPE: &str = "an escape that gives no character";
 
 /// Why a body is refused (400): a stable code and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,10 +114,38 @@ pub(super) fn object<'a, S: Shape<'a>>(body: &'a [u8]) -> Result<S::Whole, Fault
 
 /// The place of the first byte that is no UTF-8.
 pub(super) fn not_utf8(body: &[u8], at: usize) -> Fault {
+    Fault { code: "bad-json", detail: format!("not UTF-8 {}", place(body, at)) }
+}
+
+fn place(body: &[u8], at: usize) -> String {
     let before = body.get(..at).unwrap_or_default();
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    Fault { code: "bad-json", detail: format!("not UTF-8 at line {line} column {column}") }
+    format!("at line {line} column {column}")
+}
+
+/// What is well formed and no object.
+pub(super) fn no_object(text: &str) -> Fault {
+    let detail = format!("the body must be an object, {} found", type_name(text.trim()));
+    Fault { code: "bad-json", detail }
+}
+
+/// A string of the object at this place has an escape without a character; the first in the body.
+pub(super) fn bad_escape(pointer: &str, body: &str) -> Fault {
+    let place = place(body.as_bytes(), document::bad_string(body).unwrap_or_default());
+    Fault { code: "bad-json", detail: located(pointer, &format!("{BAD_ESCAPE} {place}")) }
+}
+
+/// An object has a member twice.
+pub(super) fn twice(pointer: &str, name: &str) -> Fault {
+    let pointer = format!("{pointer}/{}", escaped(name));
+    Fault { code: "duplicate-field", detail: located(&pointer, TWICE) }
+}
+
+/// A name in a JSON pointer, cut to what people can read.
+fn escaped(name: &str) -> String {
+    let shown: String = name.chars().take(80).collect();
+    shown.replace('~', "~0").replace('/', "~1")
 }
 
 /// The fault that serde_json found by itself.
@@ -159,9 +189,7 @@ impl Reader {
             }
         }
         if let Some(name) = member {
-            let shown: String = name.chars().take(80).collect();
-            pointer.push('/');
-            pointer.push_str(&shown.replace('~', "~0").replace('/', "~1"));
+            pointer.push_str(&format!("/{}", escaped(name)));
         }
         pointer
     }
@@ -175,22 +203,22 @@ impl Reader {
             return bad_json(&malformed);
         }
         let flaw = self.flaw.take().unwrap_or_else(|| {
-            // An object or a list that is none: serde_json finds that by itself.
-            let top = self.path.borrow().is_empty();
-            Flaw::new(if top { "bad-json" } else { "bad-type" }, error.to_string())
+            // An object or a list that is none: serde_json finds that by itself. Its place is that
+            // of what was read last, and the pointer is better.
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            Flaw::new("bad-type", error.to_string().replace(&place, ""))
         });
-        self.located(flaw, text)
-    }
-
-    fn located(&self, flaw: Flaw, text: &str) -> Fault {
         let pointer = self.pointer(flaw.member.as_deref());
         let wrong_type = matches!(flaw.code, "bad-type" | "bad-json");
         if wrong_type && document::depth(text) > DOCUMENT_DEPTH_MAX + OWN_DEPTH_MAX {
-            let detail =
-                format!("`{pointer}`: nested too deep, {DOCUMENT_DEPTH_MAX} levels at most");
-            return Fault { code: "too-deep", detail };
+            let sentence = format!("nested too deep, {DOCUMENT_DEPTH_MAX} levels at most");
+            return Fault { code: "too-deep", detail: located(&pointer, &sentence) };
         }
-        Fault { code: flaw.code, detail: located(&pointer, &flaw.sentence) }
+        match flaw.code {
+            "bad-type" if pointer.is_empty() => no_object(text),
+            "bad-json" => bad_escape(&pointer, text),
+            code => Fault { code, detail: located(&pointer, &flaw.sentence) },
+        }
     }
 }
 
@@ -286,7 +314,8 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
         match ObjectOf::<S>::of(reader).deserialize(&mut parser) {
             Ok(whole) => Ok((whole, raw)),
             Err(_) if reader.flaw.borrow().is_some() => Err(de::Error::custom("refused")),
-            Err(error) => Err(reader.refuse(Flaw::new("bad-json", error.to_string()))),
+            // It is well formed but for the escapes in its names.
+            Err(_) => Err(reader.refuse(Flaw::new("bad-json", BAD_ESCAPE))),
         }
     }
 
@@ -306,7 +335,7 @@ pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, Flaw> {
         return Ok(Cow::Borrowed(inner));
     }
     let unescaped = serde_json::from_str::<String>(raw);
-    unescaped.map(Cow::Owned).map_err(|error| Flaw::new("bad-json", error.to_string()))
+    unescaped.map(Cow::Owned).map_err(|_| Flaw::new("bad-json", BAD_ESCAPE))
 }
 
 fn text(raw: &str) -> Result<Text, Flaw> {
@@ -389,7 +418,7 @@ impl<'a, S: Shape<'a>> Visitor<'a> for ObjectOf<'_, S> {
                 }
             };
             if seen & (1 << index) != 0 {
-                let flaw = Flaw::of(member, "duplicate-field", "is there twice: send it once");
+                let flaw = Flaw::of(member, "duplicate-field", TWICE);
                 return Err(reader.refuse(flaw));
             }
             seen |= 1 << index;
