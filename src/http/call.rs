@@ -80,7 +80,7 @@ pub(super) async fn answer(server: &Server, request: Request<Incoming>) -> Respo
             answer::of_problem(&problem, version.dialect(), head.uri.path(), correlation)
         }
     };
-    server.meters.count(operation, response.status(), started.elapsed());
+    server.meters.count(operation, &response, started.elapsed());
     response
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::Response;
+use hyper::header::RETRY_AFTER;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::routes::Operation;
@@ -11,7 +12,8 @@ use crate::metrics::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS_TOTAL};
 /// The label of calls that belong to no route.
 const NO_ROUTE: &str = "none";
 
-/// What became of a call, by its status.
+/// What became of a call, by its status. Who is overloaded asks to come back: more clients do not
+/// fit. Who is unavailable cannot help it, whoever asks: it stops, or has no disk or no journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Ok,
@@ -21,11 +23,12 @@ enum Outcome {
     NotFound,
     Conflict,
     Overloaded,
+    Unavailable,
     Failed,
 }
 
 impl Outcome {
-    const ALL: [Outcome; 8] = [
+    const ALL: [Outcome; 9] = [
         Outcome::Ok,
         Outcome::BadRequest,
         Outcome::Unauthorized,
@@ -33,17 +36,21 @@ impl Outcome {
         Outcome::NotFound,
         Outcome::Conflict,
         Outcome::Overloaded,
+        Outcome::Unavailable,
         Outcome::Failed,
     ];
 
-    fn of(status: StatusCode) -> Outcome {
-        match status.as_u16() {
+    fn of<T>(response: &Response<T>) -> Outcome {
+        let asks_to_come_back = response.headers().contains_key(RETRY_AFTER);
+        match response.status().as_u16() {
             ..400 => Outcome::Ok,
             401 => Outcome::Unauthorized,
             403 => Outcome::Forbidden,
             404 => Outcome::NotFound,
             409 => Outcome::Conflict,
-            429 | 503 | 507 => Outcome::Overloaded,
+            429 => Outcome::Overloaded,
+            503 if asks_to_come_back => Outcome::Overloaded,
+            503 | 507 => Outcome::Unavailable,
             400..500 => Outcome::BadRequest,
             500.. => Outcome::Failed,
         }
@@ -58,6 +65,7 @@ impl Outcome {
             Outcome::NotFound => "not-found",
             Outcome::Conflict => "conflict",
             Outcome::Overloaded => "overloaded",
+            Outcome::Unavailable => "unavailable",
             Outcome::Failed => "failed",
         }
     }
@@ -97,10 +105,15 @@ impl Meters {
     }
 
     /// Counts an answer.
-    pub(super) fn count(&self, operation: Option<Operation>, status: StatusCode, took: Duration) {
+    pub(super) fn count<T>(
+        &self,
+        operation: Option<Operation>,
+        response: &Response<T>,
+        took: Duration,
+    ) {
         let row = self.rows.iter().find(|(other, _)| Some(*other) == operation);
         let row = row.map_or(&self.no_route, |(_, row)| row);
-        let outcome = Outcome::of(status);
+        let outcome = Outcome::of(response);
         if let Some((_, counter)) = row.outcomes.iter().find(|(other, _)| *other == outcome) {
             counter.increment(1);
         }
@@ -128,14 +141,13 @@ mod tests {
             (431, "bad-request"),
             (500, "failed"),
             (501, "failed"),
-            (503, "overloaded"),
-            (507, "overloaded"),
+            (503, "unavailable"),
+            (507, "unavailable"),
         ] {
-            assert_eq!(
-                Outcome::of(StatusCode::from_u16(status).unwrap()).label(),
-                label,
-                "{status}"
-            );
+            let response = Response::builder().status(status).body(()).unwrap();
+            assert_eq!(Outcome::of(&response).label(), label, "{status}");
         }
+        let busy = Response::builder().status(503).header(RETRY_AFTER, "1").body(()).unwrap();
+        assert_eq!(Outcome::of(&busy).label(), "overloaded");
     }
 }
