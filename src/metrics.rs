@@ -28,8 +28,9 @@ pub const JOURNAL_REPLAYED_RECORDS_TOTAL: &str = "farebox_journal_replayed_recor
 /// Time from opening the journal until it takes records (histogram, seconds): one value a start.
 pub const JOURNAL_REPLAY_SECONDS: &str = "farebox_journal_replay_seconds";
 
-/// Answered HTTP requests. Labels: `route`, the name of an operation, and `outcome`, the class of
-/// its status. A charge that is denied within a 200 is `ok` here: the call worked.
+/// Answered HTTP requests. Labels: `route`, the name of an operation, and `outcome`: what its status
+/// means, where `overloaded` (come back) is told apart from `unavailable` (503 and 507 otherwise). A
+/// charge that is denied within a 200 is `ok` here: the call worked.
 pub const HTTP_REQUESTS_TOTAL: &str = "farebox_http_requests_total";
 
 /// From the end of a request's head to its answer, before it is written (histogram, seconds).
