@@ -88,6 +88,7 @@ impl Tour {
         let line_items = format!("/provisioning/api/v1.0/instances/{id}/line-items");
         self.server.admin("PUT", &line_items, &line_item).await?;
         self.server.use_instance(&id)?;
+        self.used(&id, "before anything is charged", &json!(0)).await?;
 
         say(
             "3. LisaBarry uses 10 x PhotoPrint and 2 x CADPrint, once: 10 x 3 + 2 x 7 = 44 tokens.",
