@@ -1,0 +1,68 @@
+//! A session's set is charged to so many line items at most that its end always fits one record:
+//! what was granted can be closed. Found by an attacker whose sessions could not be.
+
+use std::sync::Arc;
+
+use farebox::auth::{Principal, Scope};
+use farebox::broker::{AccessAnswer, Answer, Broker, Options, Reach};
+use farebox::domain::ids::Requester;
+use farebox::domain::limits::LINE_ITEMS_CHARGED_MAX;
+use farebox::domain::line_item::Terms;
+use farebox::domain::rates::{NewRateTable, RatedItem};
+use farebox::domain::refusal::Refusal;
+use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::session::OnDeny;
+use farebox::domain::time::Timestamp;
+use farebox::domain::tokens::Tokens;
+use farebox::error::BrokerError;
+
+type Anything = Box<dyn std::error::Error>;
+
+/// Asks for so many counts of an item that costs one token.
+async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+    let requester = Requester {
+        kind: "user".parse().expect("a text"),
+        value: "LisaBarry".parse().expect("a text"),
+        dictionary: None,
+    };
+    let item = RequestedItem {
+        name: "One".parse().expect("a text"),
+        version: "".parse().expect("a text"),
+        count: count.to_string().parse().expect("a count"),
+        metadata: None,
+    };
+    let request = Arc::new(AccessRequest { requester, items: vec![item] });
+    broker.session_access(Reach::Instance(scope), id, request, OnDeny::Rollback).await
+}
+
+#[tokio::test]
+async fn whatever_a_session_is_granted_can_be_closed() -> Result<(), Anything> {
+    let broker = Broker::open(Options::memory()).await?.broker;
+    let price = RatedItem { name: "One".parse()?, version: "".parse()?, rate: "1".parse()? };
+    let (series, version, effective_from) = ("".parse()?, "1".parse()?, Timestamp::default());
+    let table = NewRateTable { series, version, effective_from, items: vec![price] };
+    broker.publish_rate_table(table).await?;
+    let instance = broker.create_instance("ACME".parse()?, "ACME".parse()?).await?.value;
+    let scope = Principal::administration().scope(instance.id)?;
+    let end = broker.now().plus_ms(86_400_000);
+    for number in 0..=LINE_ITEMS_CHARGED_MAX {
+        let longest = format!("{number:03}{}", "\u{1F37A}".repeat(252)); // 255 characters, 1,011 bytes.
+        broker
+            .map_line_item(scope, Terms::new(longest.parse()?, 1, Timestamp::default(), end))
+            .await?;
+    }
+    let id = broker.create_session(scope).await?.value.to_string();
+
+    let refused = put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX + 1).await;
+    assert!(matches!(refused, Err(BrokerError::Refused(Refusal::TooManyLineItems, _))));
+    let granted = put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX).await?.value;
+    assert_eq!(granted.postings().len(), LINE_ITEMS_CHARGED_MAX);
+    // Replaced, all former lines are in the record as well. A few milliseconds are used up by now.
+    put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX / 2).await?;
+    broker.close_session(Reach::Instance(scope), &id).await?;
+    for view in broker.line_items(scope).await?.value {
+        assert_eq!(view.balance.open_lines, 0);
+        assert!(view.balance.used < Tokens::whole(1), "all but the milliseconds is refunded");
+    }
+    Ok(())
+}
