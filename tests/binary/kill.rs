@@ -1,8 +1,8 @@
 //! kill -9 at random moments under load, again and again on one directory (P3, J10), with clean
 //! stops in between so that snapshots take part, and with kills while a stop is under way.
 //!
-//! `FAREBOX_LONG=1` kills 500 times instead of 20; `FAREBOX_SEED=n` repeats the choices of a run
-//! (not the scheduling: that is the machine's).
+//! `FAREBOX_LONG=1` kills 500 times instead of 20, in ten directories; `FAREBOX_SEED=n` repeats the
+//! choices of a run (not the scheduling: that is the machine's).
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -34,10 +34,18 @@ enum End {
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_kill_9_at_random_moments_under_load() {
-    let kills = if dice::is_long() { 500 } else { 20 };
     let seed = dice::seed(RandomState::new().build_hasher().finish());
-    let mut dice = Dice::new(seed);
-    let home = tempfile::tempdir().unwrap();
+    let dice = Dice::new(seed);
+    // A cycle takes longer the longer the journal is: it is read whole, twice.
+    let (directories, kills) = if dice::is_long() { (10, 50) } else { (1, 20) };
+    for directory in 0..directories {
+        let place = format!("FAREBOX_SEED={seed} directory={directory}");
+        kill_again_and_again(&place, dice.fork(directory), kills).await;
+    }
+}
+
+async fn kill_again_and_again(directory: &str, mut dice: Dice, kills: u32) {
+    let home = tempfile::tempdir().expect("a directory");
     let data = home.path().join("data");
     let mut served = serve(&data).await;
     let world = World::create(&served).await;
@@ -51,7 +59,7 @@ async fn what_was_acknowledged_is_there_after_kill_9_at_random_moments_under_loa
             _ => End::Kill,
         };
         killed += u32::from(end != End::Clean);
-        let place = format!("FAREBOX_SEED={seed} cycle={cycles} {end:?}");
+        let place = format!("{directory} cycle={cycles} {end:?}");
         println!("{place}");
         let (answers, breaths) = (1 + dice.below(400), dice.below(100));
         let told = world
@@ -77,10 +85,7 @@ async fn what_was_acknowledged_is_there_after_kill_9_at_random_moments_under_loa
         charges.extend(told.charges);
     }
     served.stop().await;
-    assert!(
-        from_both > 0,
-        "FAREBOX_SEED={seed}: no start used a snapshot and the journal after it"
-    );
+    assert!(from_both > 0, "{directory}: no start used a snapshot and the journal after it");
     let count = charges.len();
     audit(&data, charges);
     println!("{killed} kills, {count} acknowledged charges, {from_both} starts with snapshots");
