@@ -95,10 +95,7 @@ impl Server {
         path: &str,
         body: &str,
     ) -> Result<Answer, String> {
-        show_request(method, path, body);
-        let answer = self.call(&self.admin_token, method, path, body).await?;
-        show_answer(&answer);
-        Ok(answer)
+        self.shown(&self.admin_token, method, path, body).await
     }
 
     /// A call of client software, shown.
@@ -108,8 +105,18 @@ impl Server {
         path: &str,
         body: &str,
     ) -> Result<Answer, String> {
+        self.shown(&self.client_token, method, path, body).await
+    }
+
+    async fn shown(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<Answer, String> {
         show_request(method, path, body);
-        let answer = self.call(&self.client_token, method, path, body).await?;
+        let answer = self.call(token, method, path, body).await?;
         show_answer(&answer);
         Ok(answer)
     }
