@@ -207,7 +207,7 @@ impl CatalogueActor {
             |_, _, _| Ok(event),
             reply,
             |sequence, _| {
-                let number = number.unwrap_or(LineItemNumber::new(sequence));
+                let number = LineItemNumber::mapped(number, sequence);
                 let line_item = Arc::new(LineItem { number, terms });
                 LineItemView { instance: id, line_item, balance }
             },

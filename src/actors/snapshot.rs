@@ -151,18 +151,11 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
             table: table.clone(),
         }),
         Event::RateTableDeleted { number, .. } => return Some((key(2, number), None)),
-        Event::InstanceCreated { id, short_name, account_id, default } => {
-            Kept::Instance(InstanceEntry {
-                number: InstanceNumber::new(sequence),
-                id: *id,
-                short_name: short_name.clone(),
-                account_id: account_id.clone(),
-                default: *default,
-                created: record.at,
-            })
+        Event::InstanceCreated { .. } => {
+            Kept::Instance(InstanceEntry::created_by(sequence, record)?)
         }
         Event::LineItemMapped { instance, number, terms } => Kept::LineItem(KeptLineItem {
-            number: number.unwrap_or(LineItemNumber::new(sequence)),
+            number: LineItemNumber::mapped(*number, sequence),
             instance: *instance,
             activation_id: terms.activation_id.clone(),
             terms: Some(terms.clone()),

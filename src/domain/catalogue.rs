@@ -150,7 +150,7 @@ impl InstanceCatalogue {
     pub fn apply(&mut self, sequence: Sequence, event: &Event) {
         match event {
             Event::LineItemMapped { number, terms, .. } => {
-                let number = number.unwrap_or(LineItemNumber::new(sequence));
+                let number = LineItemNumber::mapped(*number, sequence);
                 self.insert(Arc::new(LineItem { number, terms: terms.clone() }));
             }
             Event::LineItemDeleted { activation_id, .. } => self.remove(activation_id),
@@ -182,6 +182,23 @@ pub struct InstanceEntry {
     pub default: bool,
     /// When it was created.
     pub created: Timestamp,
+}
+
+impl InstanceEntry {
+    /// The instance that a record creates, if it creates one.
+    pub fn created_by(sequence: Sequence, record: &Record) -> Option<InstanceEntry> {
+        let Event::InstanceCreated { id, short_name, account_id, default } = &record.event else {
+            return None;
+        };
+        Some(InstanceEntry {
+            number: InstanceNumber::new(sequence),
+            id: *id,
+            short_name: short_name.clone(),
+            account_id: account_id.clone(),
+            default: *default,
+            created: record.at,
+        })
+    }
 }
 
 /// Where an activation id is mapped. Stays when the line item is deleted.
@@ -261,18 +278,12 @@ impl Registry {
     /// Takes over what a record changes here.
     pub fn apply(&mut self, sequence: Sequence, record: &Record) {
         match &record.event {
-            Event::InstanceCreated { id, short_name, account_id, default } => {
-                self.insert_instance(InstanceEntry {
-                    number: InstanceNumber::new(sequence),
-                    id: *id,
-                    short_name: short_name.clone(),
-                    account_id: account_id.clone(),
-                    default: *default,
-                    created: record.at,
-                });
+            Event::InstanceCreated { .. } => {
+                let created = InstanceEntry::created_by(sequence, record);
+                created.into_iter().for_each(|entry| self.insert_instance(entry));
             }
             Event::LineItemMapped { instance, number, terms } => {
-                let number = number.unwrap_or(LineItemNumber::new(sequence));
+                let number = LineItemNumber::mapped(*number, sequence);
                 let mapping = Mapping { instance: *instance, number, deleted: false };
                 self.insert_mapping(terms.activation_id.clone(), mapping);
             }

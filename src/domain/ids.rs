@@ -73,6 +73,14 @@ numbered!(
     /// and is then another line item (spec 6).
     LineItemNumber
 );
+impl LineItemNumber {
+    /// The line item that a mapping is about: the one it names, or else the one that its record
+    /// creates (spec 2.3).
+    pub fn mapped(named: Option<LineItemNumber>, record: Sequence) -> LineItemNumber {
+        named.unwrap_or(LineItemNumber::new(record))
+    }
+}
+
 numbered!(
     /// A session, by its creating record: the order of events that fall due together (spec 4.2).
     SessionNumber
