@@ -14,12 +14,15 @@ pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};
 
 use self::calls::Turn;
+use crate::actors::alarm::catch_up_all;
 use crate::actors::{
-    CatalogueMessage, Core, Job, Lane, NotAppended, Owner, Reply, SessionMessage, Versioned,
+    CatalogueMessage, Core, Instance, Job, Lane, NotAppended, Owner, Reply, SessionMessage,
+    Versioned,
 };
 use crate::auth::{BadKey, Scope, check_key_id, check_public_key};
 use crate::config::Settings;
 use crate::domain::catalogue::InstanceEntry;
+use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{CorrelationId, InstanceId, Sequence, SessionId, SessionNumber, Text};
 use crate::domain::keys::RegisteredKey;
@@ -28,7 +31,7 @@ use crate::domain::line_item::Terms;
 use crate::domain::rates::{NewRateTable, RateTable};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
-use crate::domain::session::{OnDeny, Session};
+use crate::domain::session::{OnDeny, Pacing, Session};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::Journal;
@@ -52,6 +55,8 @@ pub struct SessionView {
     pub instance: InstanceId,
     /// Its state.
     pub session: Session,
+    /// When its client should be heard of again.
+    pub pacing: Pacing,
 }
 
 /// Which sessions a call may see.
@@ -61,6 +66,13 @@ pub enum Reach {
     Instance(Scope),
     /// All of them: administration that names no instance.
     Everywhere,
+}
+
+/// What is seen of a session at `now`.
+fn view(core: &Core, instance: &Instance, session: Session, now: Timestamp) -> SessionView {
+    let tenant = core.ledger.tenant();
+    let pacing = session.pacing(tenant.configuration.at(now).charge_period, &tenant.outages);
+    SessionView { instance: instance.entry.id, session, pacing }
 }
 
 impl Broker {
@@ -166,7 +178,7 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownInstance`].
     pub async fn line_items(&self, scope: Scope) -> Answer<Vec<LineItemView>> {
-        self.read(scope, |core, instance, _| async move {
+        self.read(scope, |core, instance, _, _| async move {
             let line_items: Vec<_> = instance.catalogue().in_charging_order().cloned().collect();
             let mut views = Vec::with_capacity(line_items.len());
             for line_item in line_items {
@@ -184,7 +196,7 @@ impl Broker {
     /// [`Refusal::UnknownInstance`], [`Refusal::UnknownLineItem`].
     pub async fn line_item(&self, scope: Scope, activation_id: &str) -> Answer<LineItemView> {
         let activation_id = activation_id.to_owned();
-        self.read(scope, move |core, instance, _| async move {
+        self.read(scope, move |core, instance, _, _| async move {
             let found = instance.catalogue().find(&activation_id).cloned();
             let line_item = found.ok_or(Refusal::UnknownLineItem)?;
             let balance = core.line_item_state(&instance, line_item.number).await?.state;
@@ -212,20 +224,21 @@ impl Broker {
     /// [`Refusal::UnknownInstance`].
     pub async fn create_session(&self, scope: Scope) -> Answer<SessionId> {
         self.check_room()?;
-        let Turn { instance, permit, mut turn, deadline } =
+        let Turn { instance, permit, mut turn, now, deadline } =
             self.turn(scope, Lane::Ordinary).await?;
         let ledger = &self.core().ledger;
         let id = SessionId::from_u128(ledger.fresh_id());
         let (mut reply, answer) = Reply::new(permit, deadline);
         loop {
-            let basis = ledger.basis(&instance);
+            let basis = ledger.basis(&instance, now);
             let event = Event::SessionCreated { id, instance: instance.entry.number };
-            let record = Record { at: basis.now, event };
+            let record = Record { at: now, event };
             let owner = [Owner::Session(id)];
-            match ledger.append(&instance, &basis, &record, owner, reply, id) {
+            let settling = |reply: Reply<SessionId>| reply.with(Ok(id));
+            match ledger.append(&instance, &basis, &record, owner, reply, settling) {
                 Ok(sequence) => {
-                    let number = SessionNumber::new(sequence);
-                    let session = Session::new(number, id, instance.entry.number, basis.now);
+                    let (number, since) = (SessionNumber::new(sequence), basis.session_time());
+                    let session = Session::new(number, id, instance.entry.number, now, since);
                     turn.update(None, &session);
                     let session = Versioned { state: session, last: sequence };
                     self.core().directory.add_session(Arc::clone(&instance), session);
@@ -244,11 +257,11 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownInstance`].
     pub async fn sessions(&self, scope: Scope) -> Answer<Vec<SessionView>> {
-        self.read(scope, |core, instance, turn| async move {
+        self.read(scope, |core, instance, turn, now| async move {
             let mut views = Vec::new();
             for id in turn.newest(SESSIONS_LISTED_MAX) {
                 let session = core.session_state(&instance, id).await?.state;
-                views.push(SessionView { instance: instance.entry.id, session });
+                views.push(view(&core, &instance, session, now));
             }
             Ok(views)
         })
@@ -261,9 +274,9 @@ impl Broker {
     /// [`Refusal::UnknownSession`], also for one outside the reach.
     pub async fn session(&self, reach: Reach, id: &str) -> Answer<SessionView> {
         let (id, scope) = self.find_session(reach, id)?;
-        self.read(scope, move |core, instance, _| async move {
+        self.read(scope, move |core, instance, _, now| async move {
             let session = core.session_state(&instance, id).await?.state;
-            Ok(SessionView { instance: instance.entry.id, session })
+            Ok(view(&core, &instance, session, now))
         })
         .await
     }
@@ -282,21 +295,19 @@ impl Broker {
         if !request.items.is_empty() {
             self.check_room()?; // A halt gives tokens back: it may use the last of the room.
         }
-        self.tell_session(reach, id, Lane::Ordinary, |turn, reply| SessionMessage::Access {
-            request,
-            on_deny,
-            turn,
-            reply,
-        })
-        .await
+        let message = |call| SessionMessage::Access { request, on_deny, call };
+        self.tell_session(reach, id, Lane::Ordinary, message).await
     }
 
-    /// A sign of life (spec 4.4).
+    /// A sign of life (spec 4.4). Says when the next one is wanted.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`], [`Refusal::SessionEnded`].
-    pub async fn heartbeat(&self, reach: Reach, id: &str) -> Answer<()> {
-        let message = |turn, reply| SessionMessage::Heartbeat { turn, reply };
+    pub async fn heartbeat(&self, reach: Reach, id: &str) -> Answer<Pacing> {
+        let (session, _) = self.find_session(reach, id)?;
+        let heard = self.now();
+        self.core().directory.hear(session, heard); // Before it waits: in time is in time.
+        let message = |call| SessionMessage::Heartbeat { heard, call };
         self.tell_session(reach, id, Lane::Priority, message).await
     }
 
@@ -304,9 +315,39 @@ impl Broker {
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`], [`Refusal::SessionEnded`].
-    pub async fn close_session(&self, reach: Reach, id: &str) -> Answer<()> {
-        let message = |turn, reply| SessionMessage::Close { turn, reply };
-        self.tell_session(reach, id, Lane::Priority, message).await
+    pub async fn close_session(&self, reach: Reach, id: &str) -> Answer<Pacing> {
+        self.tell_session(reach, id, Lane::Priority, SessionMessage::Close).await
+    }
+
+    /// The producer's settings (spec 2.9).
+    ///
+    /// # Errors
+    /// Only those of the broker itself.
+    pub async fn configuration(&self) -> Answer<Configuration> {
+        let (reply, answer, deadline) = self.enter(Lane::Ordinary, None)?;
+        let latest = self.core().ledger.tenant().configuration.latest().clone();
+        self.core().ledger.after_all(reply.with(Ok(latest)));
+        self.wait(answer, deadline).await
+    }
+
+    /// Changes settings, all of them at once; `by` is the key id of who asks. They hold from the
+    /// next charge on (spec 2.9, 8).
+    ///
+    /// # Errors
+    /// Only those of the broker itself: a [`Setting`] that exists is valid.
+    pub async fn configure(&self, settings: Vec<Setting>, by: Text) -> Answer<()> {
+        self.check_room()?;
+        self.ask_catalogue(|reply| CatalogueMessage::Configure { settings, by, reply }).await
+    }
+
+    /// Runs everything that is due by now, each event at its own time, and waits until all of it
+    /// is durable. A broker does so by itself, unless its clock is moved by hand.
+    ///
+    /// # Errors
+    /// If something could not be run: it is still due.
+    pub async fn catch_up(&self) -> Result<(), BrokerError> {
+        catch_up_all(self.core()).await?;
+        self.core().ledger.settled().await.map(|_| ())
     }
 
     /// A fresh id, for an answer that no decision gave one.

@@ -46,6 +46,11 @@ pub(crate) struct Serve {
     /// The `iss` that every token must have; without it any is accepted.
     #[arg(long, env = "FAREBOX_ISSUER", value_name = "S")]
     pub(crate) issuer: Option<String>,
+    /// Time stands still until `POST /test/clock` moves it: hours of sessions in milliseconds.
+    ///
+    /// A directory that was served so is never served otherwise.
+    #[arg(long, env = "FAREBOX_TEST_CLOCK")]
+    pub(crate) test_clock: bool,
 }
 
 /// Whose token.

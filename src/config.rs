@@ -33,6 +33,9 @@ pub struct Settings {
     /// How long after one snapshot pass the next begins: 10 s unless said. A pass only costs a
     /// restart less replay.
     pub snapshot_every: Duration,
+    /// Line items and sessions whose actors stay awake: 16,384 unless said. One takes about 8 KB;
+    /// asleep it takes a few hundred bytes and is woken by the next call.
+    pub awake: usize,
     /// Bytes of a journal segment: 16 MiB unless said; 8 KiB to 1 GiB.
     pub segment_bytes: u64,
 }
@@ -42,6 +45,7 @@ impl Default for Settings {
         Settings {
             limits: Limits::default(),
             snapshot_every: Duration::from_secs(10),
+            awake: 16_384,
             segment_bytes: 16 << 20,
         }
     }

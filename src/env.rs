@@ -1,6 +1,7 @@
 //! The only unpredictable things: the clocks and fresh ids. Everything else asks these.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -13,6 +14,11 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
     /// The calendar; may step either way.
     fn system(&self) -> Timestamp;
+    /// Whether somebody moves it by hand: then moving it is never an outage, and nothing is done
+    /// before somebody calls (spec 4.2).
+    fn is_test_clock(&self) -> bool {
+        false
+    }
 }
 
 /// Where fresh 128-bit ids come from.
@@ -56,6 +62,39 @@ impl Clock for SystemClock {
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A clock that stands still until it is moved: `serve --test-clock`.
+#[derive(Debug)]
+pub struct TestClock {
+    start: Timestamp,
+    moved_ms: AtomicU64,
+}
+
+impl TestClock {
+    /// A broker on a new directory starts at `start`, any other where its directory has got to.
+    pub fn new(start: Timestamp) -> TestClock {
+        TestClock { start, moved_ms: AtomicU64::new(0) }
+    }
+
+    /// Moves it forward.
+    pub fn advance(&self, ms: u64) {
+        self.moved_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.moved_ms.load(Ordering::SeqCst))
+    }
+
+    fn system(&self) -> Timestamp {
+        self.start.plus_ms(self.moved_ms.load(Ordering::SeqCst))
+    }
+
+    fn is_test_clock(&self) -> bool {
+        true
     }
 }
 

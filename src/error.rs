@@ -20,6 +20,12 @@ pub enum BrokerError {
         /// The limit that was met.
         limit: usize,
     },
+    /// Too many calls on one session at once.
+    #[error("{limit} calls on this session are under way, the limit: wait for their answers")]
+    SessionBusy {
+        /// The limit that was met.
+        limit: u8,
+    },
     /// The instance was taken the whole time; nothing was decided.
     #[error("the instance was busy all the time: come back")]
     Busy,
@@ -90,6 +96,7 @@ impl BrokerError {
         match self {
             BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
+            BrokerError::SessionBusy { .. } => "session-busy",
             BrokerError::Busy => "instance-busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
@@ -105,6 +112,7 @@ impl BrokerError {
         match self {
             BrokerError::Refused(..)
             | BrokerError::Overloaded { .. }
+            | BrokerError::SessionBusy { .. }
             | BrokerError::Busy
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }

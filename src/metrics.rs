@@ -5,6 +5,15 @@
 /// anything but 0 in peace: whoever holds that key is trying to pass for more than it is.
 pub const AUTH_ROLE_FORGERIES_TOTAL: &str = "farebox_auth_role_forgeries_total";
 
+/// Broker time in which nobody was there: sessions were neither charged nor ended, and clients used
+/// for nothing what they had running (counter, seconds). Grows at every start, and where the process
+/// was stopped or the system's clock jumped ahead.
+pub const OUTAGE_SECONDS_TOTAL: &str = "farebox_outage_seconds_total";
+
+/// How far the system's clock is behind broker time (gauge, seconds). Not 0: the system's clock was
+/// set back; broker time goes on by the monotonic clock.
+pub const CLOCK_BEHIND_SECONDS: &str = "farebox_clock_behind_seconds";
+
 /// Actors that died of a panic. No labels. Each is rebuilt from the journal when next needed; more
 /// than none is a bug of ours to report.
 pub const ACTOR_PANICS_TOTAL: &str = "farebox_actor_panics_total";

@@ -1,12 +1,14 @@
 //! The running server: logs, metrics, signals, the drain and its deadline.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use farebox::auth::Verifier;
 use farebox::broker::{Broker, Opened, Options};
-use farebox::env::SystemClock;
+use farebox::domain::time::Timestamp;
+use farebox::env::{Clock as _, SystemClock, TestClock};
 use farebox::http;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -55,8 +57,13 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
 }
 
 async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
-    let Serve { listen, data, issuer } = arguments;
-    let opened = Broker::open(Options::directory(&data)).await;
+    let Serve { listen, data, issuer, test_clock } = arguments;
+    let mut options = Options::directory(&data);
+    let test_clock = test_clock.then(|| test_clock_for(&data));
+    if let Some(clock) = &test_clock {
+        options.clock = Arc::clone(clock) as _;
+    }
+    let opened = Broker::open(options).await;
     let Opened { broker, last, replayed, cut } = opened.map_err(|error| error.to_string())?;
     if let Some(tail) = cut {
         tracing::warn!(
@@ -76,8 +83,11 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
     let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let render = Arc::new(move || metrics.render());
-    let server =
-        Arc::new(http::Server::new(broker.clone(), verifier, render, http::Limits::default()));
+    let server = http::Server::new(broker.clone(), verifier, render, http::Limits::default());
+    let server = Arc::new(match test_clock {
+        None => server,
+        Some(clock) => server.with_test_clock(clock),
+    });
     let mut failure = broker.failure();
     let stop = stop_signal(failure.clone())?;
     let _ = say(&format!("farebox listening on http://{address}")); // Its reader may have gone.
@@ -96,6 +106,13 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Ok(Ending::Wrong("requests did not end within the drain".to_owned())),
     }
+}
+
+/// A new directory starts now, any other where it has got to.
+fn test_clock_for(data: &Path) -> Arc<TestClock> {
+    let is_new = !data.join("journal").exists();
+    let start = if is_new { SystemClock::new().system() } else { Timestamp::default() };
+    Arc::new(TestClock::new(start))
 }
 
 /// Ends with SIGTERM, SIGINT or the failure of the broker.

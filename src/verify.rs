@@ -182,14 +182,22 @@ impl Check {
         let (verdicts, refunds, opens): (&[Verdict], &[_], u64) = match &record.event {
             Event::Access(access) => (&access.verdicts, &[], 0),
             Event::SessionAccess(access) => (&access.verdicts, &access.refunds, 1),
-            Event::SessionClosed(closed) => (&[], &closed.refunds, 0),
+            Event::SessionClosed(closed) | Event::SessionExpired(closed) => {
+                (&[], &closed.refunds, 0)
+            }
+            Event::AutomaticCharge(charge) => (&charge.verdicts, &charge.refunds, 1),
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
-            | Event::SessionCreated { .. } => return Ok(()),
+            | Event::SessionCreated { .. }
+            | Event::Heartbeat { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => return Ok(()),
         };
         let mut touched: BTreeMap<LineItemNumber, Balance> = BTreeMap::new();
         let wrong = |what: &str| format!("record {sequence}: {what}");

@@ -14,6 +14,9 @@ use crate::domain::event::{Access, Event, Record, SessionAccess};
 use crate::domain::ids::{CorrelationId, LineItemNumber, Sequence};
 use crate::domain::line_item::Posting;
 use crate::domain::request::AccessRequest;
+use crate::domain::session::Pacing;
+use crate::domain::session_time::SessionTime;
+use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
 /// A decided access request: the record itself, one-off or of a session.
@@ -21,8 +24,8 @@ use crate::error::BrokerError;
 pub enum AccessAnswer {
     /// A one-off request.
     OneOff(Arc<Access>),
-    /// A session's new set.
-    Session(Arc<SessionAccess>),
+    /// A session's new set, and when its client should be heard of again.
+    Session(Arc<SessionAccess>, Pacing),
 }
 
 impl AccessAnswer {
@@ -30,7 +33,7 @@ impl AccessAnswer {
     pub fn correlation(&self) -> CorrelationId {
         match self {
             AccessAnswer::OneOff(access) => access.correlation,
-            AccessAnswer::Session(access) => access.correlation,
+            AccessAnswer::Session(access, _) => access.correlation,
         }
     }
 
@@ -38,7 +41,7 @@ impl AccessAnswer {
     pub fn request(&self) -> &AccessRequest {
         match self {
             AccessAnswer::OneOff(access) => &access.request,
-            AccessAnswer::Session(access) => &access.request,
+            AccessAnswer::Session(access, _) => &access.request,
         }
     }
 
@@ -46,7 +49,7 @@ impl AccessAnswer {
     pub fn verdicts(&self) -> &[Verdict] {
         match self {
             AccessAnswer::OneOff(access) => &access.verdicts,
-            AccessAnswer::Session(access) => &access.verdicts,
+            AccessAnswer::Session(access, _) => &access.verdicts,
         }
     }
 
@@ -54,7 +57,7 @@ impl AccessAnswer {
     pub fn postings(&self) -> &[Posting] {
         match self {
             AccessAnswer::OneOff(access) => &access.postings,
-            AccessAnswer::Session(access) => &access.postings,
+            AccessAnswer::Session(access, _) => &access.postings,
         }
     }
 }
@@ -75,14 +78,28 @@ pub(crate) enum Outcome {
     Ended,
     /// It needs a balance that the turn cannot see.
     Missing(Box<Job>, LineItemNumber),
-    /// What it read moved under it, twice.
+    /// What it read moved under it, twice, or something is due first.
     Moved(Box<Job>),
 }
 
+/// The moment that a request is decided at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// In a shared turn: now, if nothing is due.
+    Shared,
+    /// In the exclusive turn: the moment up to which nothing is open.
+    Exclusive(Timestamp),
+}
+
 impl Basis {
+    /// What the sessions' clock shows.
+    pub(crate) fn session_time(&self) -> SessionTime {
+        self.tenant.outages.session_time(self.now)
+    }
+
     /// The line items that may be charged now.
     pub(crate) fn candidates(&self) -> Candidates<'_> {
-        let tolerant = self.tenant.configuration.timezone_tolerant;
+        let tolerant = self.tenant.configuration.at(self.now).timezone_tolerant;
         Candidates::at(self.now, &self.instance, &self.tenant.rates, tolerant)
     }
 }
@@ -96,7 +113,7 @@ impl Job {
         };
         let view = self.instance.view(Vec::new());
         let first_choice = guarded(|| {
-            let basis = self.core.ledger.basis(&self.instance);
+            let basis = self.core.ledger.basis(&self.instance, self.core.ledger.now());
             let is_exhausted = |number| view.is_exhausted(number);
             basis.candidates().first_choice(&self.request.items, is_exhausted)
         });
@@ -120,7 +137,7 @@ impl Job {
     }
 
     fn decide_without_line_item(self: Box<Job>, view: &View, turn: SharedTurn) {
-        match self.decide_and_append(view) {
+        match self.decide_and_append(view, When::Shared) {
             Outcome::Appended(_, access) => {
                 assert!(access.postings.is_empty(), "nothing is charged without a balance");
             }
@@ -133,12 +150,18 @@ impl Job {
     }
 
     /// Decides over the balances of `view` and appends: one synchronous step, in a turn.
-    pub(crate) fn decide_and_append(mut self: Box<Job>, view: &View) -> Outcome {
+    pub(crate) fn decide_and_append(mut self: Box<Job>, view: &View, when: When) -> Outcome {
         if self.reply.is_too_late() {
             return Outcome::Ended; // Nobody waits any more, and nothing has been decided.
         }
         for _ in 0..2 {
-            let basis = self.core.ledger.basis(&self.instance);
+            let basis = match when {
+                When::Exclusive(now) => self.core.ledger.basis(&self.instance, now),
+                When::Shared => self.core.ledger.basis(&self.instance, self.core.ledger.now()),
+            };
+            if matches!(when, When::Shared) && self.instance.is_due(basis.session_time()) {
+                return Outcome::Moved(self);
+            }
             let decided =
                 guarded(|| charge::one_off(&self.request.items, &basis.candidates(), view));
             let decision = match decided {
@@ -159,13 +182,14 @@ impl Job {
             let record = Record { at: basis.now, event: Event::Access(Arc::clone(&access)) };
             let owners = Owner::of_postings(&access.postings);
             let answer = AccessAnswer::OneOff(Arc::clone(&access));
+            let settling = |reply: Reply<_>| reply.with(Ok(answer));
             match self.core.ledger.append(
                 &self.instance,
                 &basis,
                 &record,
                 owners,
                 self.reply,
-                answer,
+                settling,
             ) {
                 Ok(sequence) => return Outcome::Appended(sequence, access),
                 Err((NotAppended::Moved, reply)) => self.reply = reply,
@@ -185,11 +209,14 @@ impl Job {
 
     async fn run_exclusive(self: Box<Job>) {
         let (core, instance) = (Arc::clone(&self.core), Arc::clone(&self.instance));
-        let turn = instance.exclude().await;
+        let (turn, now) = match core.catch_up(&instance, instance.exclude().await).await {
+            Ok(caught_up) => caught_up,
+            Err(error) => return self.reply.now(error),
+        };
         let mut view = instance.view(Vec::new());
         let mut job = self;
         loop {
-            job = match job.decide_and_append(&view) {
+            job = match job.decide_and_append(&view, When::Exclusive(now)) {
                 Outcome::Appended(sequence, access) => {
                     core.post(&instance, sequence, &access.postings);
                     break;

@@ -8,16 +8,19 @@ use tokio::sync::oneshot;
 
 use super::Core;
 use super::directory::Versioned;
+use super::ledger::Nobody;
 use super::reply::Reply;
 use super::snapshot;
-use super::turn::{ExclusiveTurn, Instance, Roster};
+use super::turn::{ExclusiveTurn, Instance};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms};
+use crate::domain::configuration::Setting;
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
 use crate::domain::rates::{NewRateTable, RateTable};
 use crate::domain::refusal::Refusal;
+use crate::domain::session_time::Outage;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::Entry;
@@ -66,6 +69,16 @@ pub(crate) enum CatalogueMessage {
         account_id: Text,
         reply: Reply<Option<Arc<InstanceEntry>>>,
     },
+    Configure {
+        settings: Vec<Setting>,
+        by: Text,
+        reply: Reply<()>,
+    },
+    /// The broker was not there until `to`.
+    Outage {
+        to: Timestamp,
+        done: oneshot::Sender<Result<Outage, BrokerError>>,
+    },
     MapLineItem(Placed<Terms, LineItemView>),
     DeleteLineItem(Placed<String, ()>),
     /// Everything that changed since this was last asked, for a snapshot.
@@ -78,6 +91,8 @@ pub(crate) enum CatalogueMessage {
 pub(crate) struct Placed<V, T> {
     pub(crate) instance: Arc<Instance>,
     pub(crate) turn: ExclusiveTurn,
+    /// The moment up to which nothing is open in it.
+    pub(crate) now: Timestamp,
     pub(crate) value: V,
     pub(crate) reply: Reply<T>,
 }
@@ -109,7 +124,7 @@ impl CatalogueActor {
         &self,
         owned: &mut CatalogueState,
         instance: Option<&Arc<Instance>>,
-        decide: impl FnOnce(&Registry, &Tenant, Timestamp) -> Result<Event, Refusal>,
+        decide: impl FnOnce(&Registry, &Tenant, Timestamp) -> Result<Record, Refusal>,
         reply: Reply<T>,
         answer: impl FnOnce(Sequence, &Registry) -> T,
     ) {
@@ -157,7 +172,8 @@ impl CatalogueActor {
         });
         let created = registry.instance(InstanceNumber::new(sequence)).map(|entry| {
             let shares = self.core.gate.shares();
-            Arc::new(Instance::new(entry, shares, InstanceCatalogue::default(), Roster::default()))
+            let catalogue = InstanceCatalogue::default();
+            Arc::new(Instance::new(entry, shares, catalogue, &self.core.alarm, &[]))
         });
         let mapped = matches!(record.event, Event::LineItemMapped { number: None, .. });
         let mapped = mapped.then(|| LineItemNumber::new(sequence));
@@ -186,8 +202,31 @@ impl CatalogueActor {
         self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::from)));
     }
 
+    /// Makes an outage known to every decision from here on. Whatever was decided without it and
+    /// is not appended yet has read an older catalogue, and is decided again.
+    fn record_outage(
+        &self,
+        owned: &mut CatalogueState,
+        to: Timestamp,
+    ) -> Result<Outage, BrokerError> {
+        let mut outage = Outage { from: to, to };
+        let (sequence, record, _) = self.core.ledger.append_and_publish(
+            None,
+            |_| {
+                outage.from = self.core.ledger.last_seen().min(to);
+                Ok(Record { at: to, event: Event::Outage(outage) })
+            },
+            |sequence, record| {
+                (Box::new(Nobody), self.next(&owned.registry, None, sequence, record))
+            },
+            |next| self.publish(None, next),
+        )?;
+        owned.dirty.extend(snapshot::changes(sequence, &record));
+        Ok(outage)
+    }
+
     async fn map_line_item(&self, placed: Placed<Terms, LineItemView>, owned: &mut CatalogueState) {
-        let Placed { instance, turn, value: terms, reply } = placed;
+        let Placed { instance, turn, now, value: terms, reply } = placed;
         let current = instance.catalogue().find(terms.activation_id.as_str()).cloned();
         if let Err(refusal) = check_terms(&terms, current.as_deref()) {
             return self.answer(reply, Err(refusal));
@@ -204,7 +243,7 @@ impl CatalogueActor {
         self.record(
             owned,
             Some(&instance),
-            |_, _, _| Ok(event),
+            |_, _, _| Ok(Record { at: now, event }),
             reply,
             |sequence, _| {
                 let number = LineItemNumber::mapped(number, sequence);
@@ -235,13 +274,17 @@ impl CatalogueActor {
         }
         // Deleted, here or elsewhere: its owner still knows whether a session uses it. Without the
         // turn of its instance a dead owner cannot be rebuilt, and counts as in use until it is.
-        let balance = self.core.told_line_item(instance, mapping.number).await?;
+        // One that has just gone to sleep answers the second time.
+        let mut balance = self.core.told_line_item(instance, mapping.number).await?;
+        if balance.is_none() {
+            balance = self.core.told_line_item(instance, mapping.number).await?;
+        }
         let in_use = balance.is_none_or(|balance| balance.state.open_lines > 0);
         Ok(if in_use { Err(Refusal::RemovalPending) } else { Ok(Balance::default()) })
     }
 
     fn delete_line_item(&self, placed: Placed<String, ()>, owned: &mut CatalogueState) {
-        let Placed { instance, turn, value: activation_id, reply } = placed;
+        let Placed { instance, turn, now, value: activation_id, reply } = placed;
         let found = instance.catalogue().find(&activation_id).cloned();
         let refusal = match found.as_deref() {
             None => Some(Refusal::UnknownLineItem),
@@ -257,7 +300,8 @@ impl CatalogueActor {
                     number: line_item.number,
                     activation_id: line_item.terms.activation_id.clone(),
                 };
-                self.record(owned, Some(&instance), |_, _, _| Ok(event), reply, |_, _| ());
+                let decide = |_: &_, _: &_, _| Ok(Record { at: now, event });
+                self.record(owned, Some(&instance), decide, reply, |_, _| ());
             }
             (refusal, _) => {
                 self.answer(reply, Err(refusal.unwrap_or(Refusal::UnknownLineItem)));
@@ -288,16 +332,22 @@ impl Actor for CatalogueActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             CatalogueMessage::RegisterKey(key, reply) => {
-                let decide = |_: &_, tenant: &Tenant, now| Ok(tenant.decide_key(key, now));
+                let decide = |_: &_, tenant: &Tenant, at| {
+                    Ok(Record { at, event: tenant.decide_key(key, at) })
+                };
                 self.record(owned, None, decide, reply, |_, _| ());
             }
             CatalogueMessage::PublishRateTable(table, reply) => {
-                let decide = |_: &_, tenant: &Tenant, _| tenant.decide_publication(table);
+                let decide = |_: &_, tenant: &Tenant, at| {
+                    tenant.decide_publication(table).map(|event| Record { at, event })
+                };
                 self.record(owned, None, decide, reply, |_, _| ());
             }
             CatalogueMessage::DeleteRateTable { series, version, reply } => {
-                let decide =
-                    |_: &_, tenant: &Tenant, now| tenant.decide_deletion(&series, &version, now);
+                let decide = |_: &_, tenant: &Tenant, at| {
+                    let decided = tenant.decide_deletion(&series, &version, at);
+                    decided.map(|event| Record { at, event })
+                };
                 self.record(owned, None, decide, reply, |_, _| ());
             }
             CatalogueMessage::RateTables(reply) => {
@@ -305,8 +355,9 @@ impl Actor for CatalogueActor {
             }
             CatalogueMessage::CreateInstance { short_name, account_id, reply } => {
                 let id = InstanceId::from_u128(self.core.ledger.fresh_id());
-                let decide = |registry: &Registry, _: &_, _| {
-                    Ok(registry.decide_instance(id, short_name, account_id))
+                let decide = |registry: &Registry, _: &_, at| {
+                    let event = registry.decide_instance(id, short_name, account_id);
+                    Ok(Record { at, event })
                 };
                 self.record(owned, None, decide, reply, |sequence, registry| {
                     let entry = registry.instance(InstanceNumber::new(sequence));
@@ -324,6 +375,14 @@ impl Actor for CatalogueActor {
             }
             CatalogueMessage::MapLineItem(placed) => self.map_line_item(placed, owned).await,
             CatalogueMessage::DeleteLineItem(placed) => self.delete_line_item(placed, owned),
+            CatalogueMessage::Configure { settings, by, reply } => {
+                let decide =
+                    |_: &_, _: &_, at| Ok(Record { at, event: Event::Configured { by, settings } });
+                self.record(owned, None, decide, reply, |_, _| ());
+            }
+            CatalogueMessage::Outage { to, done } => {
+                let _ = done.send(self.record_outage(owned, to)); // Who asked may have gone.
+            }
             CatalogueMessage::TakeDirty(reply) => {
                 // Who asked may have gone: then everything is still to be written.
                 owned.dirty =

@@ -8,12 +8,15 @@ use dashmap::mapref::entry::Entry as Slot;
 use ractor::{Actor, ActorCell, ActorId, ActorRef, ActorRuntime, ActorStatus};
 
 use super::Core;
+use super::ledger::Owner;
 use super::line_item::{LineItemActor, LineItemMessage};
 use super::session::{SessionActor, SessionMessage};
 use super::turn::Instance;
 use crate::domain::ids::{InstanceId, LineItemNumber, Sequence, SessionId, SessionNumber};
+use crate::domain::limits::SESSION_CALLS_MAX;
 use crate::domain::line_item::Balance;
 use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
 /// A state and the record that it was last changed by.
@@ -47,6 +50,10 @@ pub(crate) enum Found<M> {
 /// A session, and where it runs.
 struct SessionEntry {
     number: SessionNumber,
+    /// When a heartbeat was last received, decided or not.
+    heard: Option<Timestamp>,
+    /// Calls that are under way.
+    calls: u8,
     instance: Arc<Instance>,
     entry: Entry<Session, SessionMessage>,
 }
@@ -76,7 +83,54 @@ impl Directory {
     /// Adds a session, or puts a rebuilt one in the place of its dead actor.
     pub(crate) fn add_session(&self, instance: Arc<Instance>, session: Versioned<Session>) {
         let (id, number) = (session.state.id, session.state.number);
-        self.sessions.insert(id, SessionEntry { number, instance, entry: Entry::Asleep(session) });
+        match self.sessions.entry(id) {
+            Slot::Occupied(mut slot) => slot.get_mut().entry = Entry::Asleep(session),
+            Slot::Vacant(slot) => {
+                let entry = Entry::Asleep(session);
+                slot.insert(SessionEntry { number, heard: None, calls: 0, instance, entry });
+            }
+        }
+    }
+
+    /// Forgets an ended session. Its actor, if one is awake, ends.
+    pub(crate) fn remove_session(&self, id: SessionId) {
+        if let Some((_, SessionEntry { entry: Entry::Awake(actor), .. })) =
+            self.sessions.remove(&id)
+        {
+            actor.stop(None);
+        }
+    }
+
+    /// Takes a place among the calls of a session; `None` where they are too many.
+    pub(crate) fn enter_session(self: &Arc<Directory>, id: SessionId) -> Option<SessionPlace> {
+        let mut found = self.sessions.get_mut(&id)?;
+        if found.calls >= SESSION_CALLS_MAX {
+            return None;
+        }
+        found.calls += 1;
+        Some(SessionPlace { directory: Arc::clone(self), id })
+    }
+
+    /// Notes that a heartbeat was received.
+    pub(crate) fn hear(&self, id: SessionId, at: Timestamp) {
+        if let Some(mut found) = self.sessions.get_mut(&id) {
+            found.heard = found.heard.max(Some(at));
+        }
+    }
+
+    /// When a heartbeat of a session was last received, decided or not.
+    pub(crate) fn heard(&self, id: SessionId) -> Option<Timestamp> {
+        self.sessions.get(&id).and_then(|found| found.heard)
+    }
+
+    /// The line item's actor, if it is awake.
+    pub(super) fn awake_line_item(&self, number: LineItemNumber) -> Option<Found<LineItemMessage>> {
+        self.line_items.get(&number).and_then(|entry| awake(&entry))
+    }
+
+    /// The session's actor, if it is awake.
+    pub(super) fn awake_session(&self, id: SessionId) -> Option<Found<SessionMessage>> {
+        self.sessions.get(&id).and_then(|found| awake(&found.entry))
     }
 
     /// The instance that a session runs in.
@@ -131,6 +185,7 @@ impl Directory {
         if let Entry::Asleep(balance) = slot.get() {
             let actor = LineItemActor::new(instance, number);
             slot.insert(Entry::Awake(spawn(actor, balance.clone(), core.supervisor())?));
+            core.awake.note(instance, Owner::LineItem(number));
         }
         Ok(awake(slot.get()).unwrap_or(Found::Dead))
     }
@@ -151,8 +206,23 @@ impl Directory {
         if let Entry::Asleep(session) = entry {
             let actor = SessionActor::new(core, instance);
             *entry = Entry::Awake(spawn(actor, session.clone(), core.supervisor())?);
+            core.awake.note(instance, Owner::Session(id));
         }
         Ok(awake(entry).unwrap_or(Found::Dead))
+    }
+}
+
+/// A place among the calls of a session. Dropping it, anywhere, frees it.
+pub(crate) struct SessionPlace {
+    directory: Arc<Directory>,
+    id: SessionId,
+}
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        if let Some(mut found) = self.directory.sessions.get_mut(&self.id) {
+            found.calls = found.calls.saturating_sub(1);
+        }
     }
 }
 

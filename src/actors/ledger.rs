@@ -2,18 +2,19 @@
 //! read still holds. Also the broker's time and its fresh ids, which decisions read.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::oneshot;
 
-use super::reply::Reply;
+use super::broker_time::BrokerTime;
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Tenant};
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{LineItemNumber, Sequence, SessionId};
+use crate::domain::ids::{LineItemNumber, Sequence, SessionId, SessionNumber};
 use crate::domain::line_item::Posting;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -44,11 +45,27 @@ pub(crate) struct Cell {
     last_stamp: Timestamp,
     /// Whose state has changed since the last snapshot.
     dirty: BTreeSet<Owner>,
+    /// Sessions that are forgotten, and that the snapshots are still to forget.
+    forgotten: BTreeMap<SessionId, SessionNumber>,
 }
 
 impl Cell {
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<Owner> {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// The number that a forgotten session had.
+    pub(crate) fn forgotten(&self, id: SessionId) -> Option<SessionNumber> {
+        self.forgotten.get(&id).copied()
+    }
+
+    /// The snapshots have forgotten these too.
+    pub(crate) fn gone(&mut self, owners: &BTreeSet<Owner>) {
+        for owner in owners {
+            if let Owner::Session(id) = owner {
+                self.forgotten.remove(id);
+            }
+        }
     }
 }
 
@@ -72,9 +89,9 @@ pub(crate) enum NotAppended {
 pub(crate) struct Ledger {
     journal: Journal,
     tenant: ArcSwap<Tenant>,
-    clock: Arc<dyn Clock>,
-    /// What the monotonic clock's zero is in broker time.
-    origin: Timestamp,
+    time: BrokerTime,
+    /// The highest stamp of any record, in milliseconds. Only changed under the journal's lock.
+    highest_ms: AtomicU64,
     ids: Arc<dyn IdSource>,
     dirty: Mutex<Vec<Arc<Instance>>>,
 }
@@ -93,16 +110,24 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Ledger {
-        let elapsed = u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        let origin = clock.system().max(mark).minus_ms(elapsed);
-        let tenant = ArcSwap::from_pointee(tenant);
-        Ledger { journal, tenant, clock, origin, ids, dirty: Mutex::new(Vec::new()) }
+        Ledger {
+            journal,
+            tenant: ArcSwap::from_pointee(tenant),
+            time: BrokerTime::new(clock, mark),
+            highest_ms: AtomicU64::new(mark.as_ms()),
+            ids,
+            dirty: Mutex::new(Vec::new()),
+        }
     }
 
-    /// Broker time: follows the monotonic clock, so it never runs backwards (spec 4.2).
+    /// Broker time, which never runs backwards (spec 4.2).
     pub(crate) fn now(&self) -> Timestamp {
-        let elapsed = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        self.origin.plus_ms(elapsed)
+        self.time.now()
+    }
+
+    /// The clock behind it.
+    pub(crate) fn time(&self) -> &BrokerTime {
+        &self.time
     }
 
     pub(crate) fn fresh_id(&self) -> u128 {
@@ -117,22 +142,23 @@ impl Ledger {
         &self.journal
     }
 
-    /// What a decision in this instance reads. To be taken in the turn, right before deciding.
-    pub(crate) fn basis(&self, instance: &Instance) -> Basis {
-        Basis { tenant: self.tenant(), instance: instance.catalogue(), now: self.now() }
+    /// What a decision in this instance reads at `now`: in the shared turn the present moment, in
+    /// the exclusive one the moment up to which nothing is open. To be taken right before deciding.
+    pub(crate) fn basis(&self, instance: &Instance, now: Timestamp) -> Basis {
+        Basis { tenant: self.tenant(), instance: instance.catalogue(), now }
     }
 
     /// Appends a decided record whose answer waits for the disk, unless what the decision read has
     /// moved.
-    pub(crate) fn append<T: Send + 'static>(
+    pub(crate) fn append<W>(
         &self,
         instance: &Arc<Instance>,
         basis: &Basis,
         record: &Record,
         owners: impl IntoIterator<Item = Owner>,
-        reply: Reply<T>,
-        answer: T,
-    ) -> Result<Sequence, (NotAppended, Reply<T>)> {
+        reply: W,
+        settling: impl FnOnce(W) -> Box<dyn OnDurable>,
+    ) -> Result<Sequence, (NotAppended, W)> {
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode(record, bytes);
@@ -155,7 +181,8 @@ impl Ledger {
             // Dirty before appended: who reads the journal's end finds all marks up to it.
             self.mark_dirty(instance, &mut cell, owners);
             cell.last_stamp = record.at;
-            Ok(queue.append(bytes, reply.with(Ok(answer))))
+            self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
+            Ok(queue.append(bytes, settling(reply)))
         })
     }
 
@@ -165,22 +192,22 @@ impl Ledger {
     pub(crate) fn append_and_publish<P>(
         &self,
         instance: Option<&Arc<Instance>>,
-        decide: impl FnOnce(Timestamp) -> Result<Event, Refusal>,
+        decide: impl FnOnce(Timestamp) -> Result<Record, Refusal>,
         prepare: impl FnOnce(Sequence, &Record) -> (Box<dyn OnDurable>, P),
         publish: impl FnOnce(&P),
     ) -> Result<(Sequence, Record, P), BrokerError> {
         let mut cell = instance.map(|instance| instance.cell());
         let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
-        let at = self.now();
-        let record = Record { at, event: decide(at)? };
+        let record = decide(self.now())?;
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode(&record, bytes);
             check_length(bytes, &queue)?;
             if let Some(cell) = &mut cell {
-                assert!(at >= cell.last_stamp, "time does not run backwards in a turn");
-                cell.last_stamp = at;
+                assert!(record.at >= cell.last_stamp, "time does not run backwards in a turn");
+                cell.last_stamp = record.at;
             }
+            self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
             let sequence = queue.last().next();
             let (waiter, prepared) = prepare(sequence, &record);
             let appended = queue.append(bytes, waiter);
@@ -188,6 +215,37 @@ impl Ledger {
             publish(&prepared);
             Ok((sequence, record, prepared))
         })
+    }
+
+    /// The last instant before an outage at which something may have been decided. Only inside
+    /// `append_and_publish`: what is decided meanwhile is refused, since the tenant's number moves.
+    pub(crate) fn last_seen(&self) -> Timestamp {
+        self.time.last_tick().max(Timestamp::from_ms(self.highest_ms.load(Ordering::SeqCst)))
+    }
+
+    /// Appends what concerns no instance and changes nothing.
+    pub(crate) fn note(&self, event: Event) -> Result<(), BrokerError> {
+        let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
+        let record = Record { at: self.now(), event };
+        let mut bytes = Vec::new();
+        format::encode(&record, &mut bytes);
+        self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
+        queue.append(&bytes, Box::new(Nobody));
+        Ok(())
+    }
+
+    /// Sees to it that the journal's last stamp is not old: what passes after it is an outage to
+    /// the next start.
+    pub(crate) fn leave_mark(&self) -> Result<(), BrokerError> {
+        let highest = Timestamp::from_ms(self.highest_ms.load(Ordering::SeqCst));
+        if self.now().ms_since(highest) >= MARK_EVERY_MS { self.note(Event::Time) } else { Ok(()) }
+    }
+
+    /// Notes that a session is forgotten, for the next snapshot.
+    pub(crate) fn forget(&self, instance: &Arc<Instance>, number: SessionNumber, id: SessionId) {
+        let mut cell = instance.cell();
+        self.mark_dirty(instance, &mut cell, [Owner::Session(id)]);
+        cell.forgotten.insert(id, number);
     }
 
     /// Makes a new version of the tenant's catalogue visible. Only inside `append_and_publish`.
@@ -239,6 +297,16 @@ impl Ledger {
 fn check_length(bytes: &[u8], queue: &Queue<'_>) -> Result<(), BrokerError> {
     let (bytes, limit) = (bytes.len(), queue.record_bytes_max());
     if bytes <= limit { Ok(()) } else { Err(BrokerError::RecordTooLong { bytes, limit }) }
+}
+
+/// How old the last stamp of an idle journal becomes.
+const MARK_EVERY_MS: u64 = 2_000;
+
+/// Waits for nothing.
+pub(crate) struct Nobody;
+
+impl OnDurable for Nobody {
+    fn settle(self: Box<Self>, _: Result<Sequence, JournalDown>) {}
 }
 
 /// Tells a task that the journal has come so far.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
-use super::access::{Job, Outcome};
+use super::access::{Job, Outcome, When};
 use super::directory::Versioned;
 use super::turn::{Instance, SharedTurn};
 use crate::domain::ids::{LineItemNumber, Sequence};
@@ -17,6 +17,8 @@ pub(crate) enum LineItemMessage {
     Access(Box<Job>, SharedTurn),
     /// Tell the balance: to who holds the instance's turn.
     Ask(oneshot::Sender<Versioned<Balance>>),
+    /// Tell the balance and end: to who holds the exclusive turn and keeps it from then on.
+    Sleep(oneshot::Sender<Versioned<Balance>>),
     /// A record of the exclusive turn says this of the balance.
     Post(Sequence, Posting),
 }
@@ -36,7 +38,7 @@ impl LineItemActor {
     /// when it turns out that it cannot.
     fn access(&self, job: Box<Job>, turn: SharedTurn, owned: &mut Versioned<Balance>) {
         let view = self.instance.view(vec![(self.number, owned.state)]);
-        match job.decide_and_append(&view) {
+        match job.decide_and_append(&view, When::Shared) {
             Outcome::Appended(sequence, access) => {
                 for posting in &access.postings {
                     self.apply(sequence, posting, owned);
@@ -74,7 +76,7 @@ impl Actor for LineItemActor {
 
     async fn handle(
         &self,
-        _: ActorRef<LineItemMessage>,
+        myself: ActorRef<LineItemMessage>,
         message: LineItemMessage,
         owned: &mut Versioned<Balance>,
     ) -> Result<(), ActorProcessingErr> {
@@ -82,6 +84,11 @@ impl Actor for LineItemActor {
             LineItemMessage::Access(job, turn) => self.access(job, turn, owned),
             LineItemMessage::Ask(reply) => {
                 let _ = reply.send(owned.clone()); // Who asked may have gone.
+            }
+            LineItemMessage::Sleep(reply) => {
+                if reply.send(owned.clone()).is_ok() {
+                    myself.stop(None);
+                }
             }
             LineItemMessage::Post(sequence, posting) => self.apply(sequence, &posting, owned),
         }

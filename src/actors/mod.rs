@@ -21,8 +21,11 @@
 //!   snapshot, journal.
 
 mod access;
+pub(crate) mod alarm;
+pub(crate) mod broker_time;
 mod catalogue;
 mod directory;
+mod due;
 mod gate;
 mod ledger;
 mod line_item;
@@ -31,6 +34,7 @@ pub(crate) mod recovery;
 mod reply;
 mod root;
 mod session;
+pub(crate) mod sleep;
 mod snapshot;
 mod turn;
 
@@ -48,6 +52,7 @@ pub use catalogue::{InstancePage, LineItemView};
 pub use reply::{Answer, Receipt};
 
 pub(crate) use access::Job;
+pub(crate) use alarm::Alarm;
 pub(crate) use catalogue::{CatalogueMessage, Placed};
 pub(crate) use directory::{Directory, Found, Versioned};
 pub(crate) use gate::{Gate, Lane, Permit};
@@ -55,8 +60,9 @@ pub(crate) use ledger::{Ledger, NotAppended, Owner};
 pub(crate) use line_item::LineItemMessage;
 pub(crate) use reply::Reply;
 pub(crate) use root::{start, stop};
-pub(crate) use session::SessionMessage;
-pub(crate) use snapshot::pass as snapshot_pass;
+pub(crate) use session::{SessionCall, SessionMessage};
+pub(crate) use sleep::Awake;
+pub(crate) use snapshot::{pass as snapshot_pass, test_clock_entry};
 pub(crate) use turn::{ExclusiveTurn, Instance};
 
 use crate::domain::ids::{LineItemNumber, Sequence};
@@ -70,7 +76,9 @@ const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// What all actors share.
 pub(crate) struct Core {
     pub(crate) ledger: Ledger,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) alarm: Arc<Alarm>,
+    pub(crate) awake: Awake,
     pub(crate) gate: Gate,
     snapshots: Arc<dyn Snapshots>,
     /// How far the snapshots are known to go.
@@ -84,7 +92,9 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(
         ledger: Ledger,
-        directory: Directory,
+        directory: Arc<Directory>,
+        alarm: Arc<Alarm>,
+        awake: Awake,
         gate: Gate,
         snapshots: Arc<dyn Snapshots>,
         watermark: Sequence,
@@ -92,6 +102,8 @@ impl Core {
         Core {
             ledger,
             directory,
+            alarm,
+            awake,
             gate,
             snapshots,
             watermark: AtomicU64::new(watermark.get()),

@@ -12,7 +12,7 @@ use super::directory::{Found, Versioned};
 use super::ledger::Owner;
 use super::line_item::LineItemMessage;
 use super::session::SessionMessage;
-use super::snapshot::{Kept, KeptBalance, KeptSession};
+use super::snapshot::{self, Kept, KeptBalance, KeptSession};
 use super::turn::Instance;
 use super::{Core, answered};
 use crate::domain::event::{Event, Record};
@@ -21,7 +21,7 @@ use crate::domain::line_item::Balance;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::Session;
 use crate::error::BrokerError;
-use crate::journal::format;
+use crate::journal::{Entry, format};
 
 /// Two deaths of one owner at one record within this time: it would die again.
 const RELAPSE_WITHIN: Duration = Duration::from_secs(60);
@@ -69,14 +69,16 @@ impl Core {
         let number = number.ok_or(BrokerError::from(Refusal::UnknownSession))?;
         let core = Arc::clone(self);
         let session = replaying(move || {
+            let outages = core.ledger.tenant().outages.clone(); // Later ones move nothing earlier.
             let mut found: Option<Versioned<Session>> = None;
             core.replay(number.created(), |sequence, record| match (&record.event, &mut found) {
                 (Event::SessionCreated { instance, .. }, None) => {
-                    let state = Session::new(number, id, *instance, record.at);
+                    let since = outages.session_time(record.at);
+                    let state = Session::new(number, id, *instance, record.at, since);
                     found = Some(Versioned { state, last: sequence });
                 }
                 (event, Some(session)) if event.session() == Some(number) => {
-                    session.state.apply(record);
+                    session.state.apply(record, outages.session_time(record.at));
                     session.last = sequence;
                 }
                 (_, _) => {}
@@ -95,7 +97,7 @@ impl Core {
         self: &Arc<Core>,
         instance: &Arc<Instance>,
         owner: Owner,
-    ) -> Result<Kept, BrokerError> {
+    ) -> Result<Entry, BrokerError> {
         match owner {
             Owner::LineItem(number) => {
                 let turn = instance.share().await;
@@ -108,9 +110,12 @@ impl Core {
                         self.line_item_state(instance, number).await?
                     }
                 };
-                Ok(Kept::Balance(KeptBalance { number, last, balance }))
+                Ok(Kept::Balance(KeptBalance { number, last, balance }).entry())
             }
             Owner::Session(id) => {
+                if let Some(number) = instance.cell().forgotten(id) {
+                    return Ok(snapshot::forgotten_session(number));
+                }
                 let turn = instance.share().await;
                 let told = self.told_session(id).await?;
                 drop(turn);
@@ -121,7 +126,7 @@ impl Core {
                         self.session_state(instance, id).await?
                     }
                 };
-                Ok(Kept::Session(KeptSession { last, session }))
+                Ok(Kept::Session(KeptSession { last, session }).entry())
             }
         }
     }

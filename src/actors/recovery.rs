@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::alarm::Alarm;
 use super::directory::{Directory, Versioned};
 use super::gate::Gate;
 use super::ledger::Owner;
-use super::snapshot::{self, Kept, KeptBalance, KeptLineItem, KeptSession};
-use super::turn::{Instance, Roster};
+use super::snapshot::{self, Kept, KeptBalance, KeptConfiguration, KeptLineItem, KeptSession};
+use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
+use crate::domain::configuration::{Changed, ConfigurationChange};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber};
 use crate::domain::line_item::{Balance, LineItem};
@@ -26,6 +28,8 @@ pub(crate) struct State {
     pub(crate) catalogues: BTreeMap<InstanceNumber, InstanceCatalogue>,
     pub(crate) balances: BTreeMap<LineItemNumber, Versioned<Balance>>,
     pub(crate) sessions: BTreeMap<SessionNumber, Versioned<Session>>,
+    /// Whether broker time is moved by hand.
+    pub(crate) test_clock: bool,
     /// The highest stamp of any record.
     pub(crate) mark: Timestamp,
     /// What was replayed and is in no snapshot yet.
@@ -72,6 +76,12 @@ impl State {
                 let KeptSession { last, session } = kept;
                 self.sessions.insert(session.number, Versioned { state: session, last });
             }
+            Kept::Outage(outage) => self.tenant.outages.insert(outage),
+            Kept::Configured(KeptConfiguration { record, at, by, settings }) => {
+                let change = ConfigurationChange { changed: Changed { at, by }, settings };
+                self.tenant.configuration.insert(record, change);
+            }
+            Kept::TestClock => self.test_clock = true,
             Kept::Clock(mark) => self.mark = self.mark.max(mark),
         }
         Ok(())
@@ -97,6 +107,7 @@ impl State {
     /// Takes over one record. What a snapshot already has is left alone.
     pub(crate) fn apply(&mut self, sequence: Sequence, record: &Record) {
         self.mark = self.mark.max(record.at);
+        self.test_clock |= record.event == Event::TestClock;
         self.tenant.apply(sequence, record);
         self.registry.apply(sequence, record);
         match &record.event {
@@ -116,7 +127,8 @@ impl State {
             }
             Event::SessionCreated { id, instance } => {
                 let number = SessionNumber::new(sequence);
-                let session = Session::new(number, *id, *instance, record.at);
+                let since = self.tenant.outages.session_time(record.at);
+                let session = Session::new(number, *id, *instance, record.at, since);
                 let fresh = || Versioned { state: session, last: sequence };
                 self.sessions.entry(number).or_insert_with(fresh);
             }
@@ -125,7 +137,14 @@ impl State {
             | Event::RateTableDeleted { .. }
             | Event::Access(_)
             | Event::SessionAccess(_)
-            | Event::SessionClosed(_) => {}
+            | Event::SessionClosed(_)
+            | Event::AutomaticCharge(_)
+            | Event::SessionExpired(_)
+            | Event::Heartbeat { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => {}
         }
         for posting in record.event.postings() {
             let after = Versioned { state: posting.after, last: sequence };
@@ -138,7 +157,7 @@ impl State {
             record.event.session().and_then(|number| self.sessions.get_mut(&number))
             && session.last < sequence
         {
-            session.state.apply(record);
+            session.state.apply(record, self.tenant.outages.session_time(record.at));
             session.last = sequence;
         }
     }
@@ -150,6 +169,10 @@ impl State {
         let tables = |state: &State| state.tenant.rates.all();
         if self.tenant.keys != other.tenant.keys || tables(self) != tables(other) {
             return Some((None, "the keys and rate tables".to_owned()));
+        }
+        let settings = |state: &State| (state.tenant.configuration.clone(), state.test_clock);
+        if self.tenant.outages != other.tenant.outages || settings(self) != settings(other) {
+            return Some((None, "the outages and settings".to_owned()));
         }
         let instances = |state: &State| state.registry.instances().cloned().collect::<Vec<_>>();
         let mappings = |state: &State| -> Vec<_> {
@@ -174,7 +197,11 @@ impl State {
                 return Some((Some(balance.last), format!("the balance of line item {number}")));
             }
         }
-        for session in self.sessions.values() {
+        // A session that ended long ago is forgotten, earlier or later.
+        let remembered = |session: &&Versioned<Session>| {
+            session.state.forgotten_at().is_none_or(|at| at > self.mark)
+        };
+        for session in self.sessions.values().filter(remembered) {
             let kept = other.sessions.get(&session.state.number);
             let same = |kept: &Versioned<Session>| {
                 (&kept.state.state, kept.last) == (&session.state.state, session.last)
@@ -187,20 +214,22 @@ impl State {
     }
 
     /// Puts every owner in its place, asleep.
-    pub(crate) fn settle(self, directory: &Directory, gate: &Gate) -> Settled {
+    pub(crate) fn settle(self, directory: &Directory, gate: &Gate, alarm: &Arc<Alarm>) -> Settled {
         let State { tenant, registry, mut catalogues, balances, sessions, unsaved, .. } = self;
-        let mut rosters: BTreeMap<InstanceNumber, Roster> = BTreeMap::new();
+        let mut by_instance: BTreeMap<InstanceNumber, Vec<Session>> = BTreeMap::new();
         for session in sessions.values() {
-            rosters.entry(session.state.instance).or_default().update(None, &session.state);
+            by_instance.entry(session.state.instance).or_default().push(session.state.clone());
         }
         let mut instances = BTreeMap::new();
         for entry in registry.instances() {
             let catalogue = catalogues.remove(&entry.number).unwrap_or_default();
-            let roster = rosters.remove(&entry.number).unwrap_or_default();
-            let instance = Instance::new(Arc::clone(entry), gate.shares(), catalogue, roster);
+            let sessions = by_instance.remove(&entry.number).unwrap_or_default();
+            let entry = Arc::clone(entry);
+            let number = entry.number;
+            let instance = Instance::new(entry, gate.shares(), catalogue, alarm, &sessions);
             let instance = Arc::new(instance);
             directory.add_instance(Arc::clone(&instance));
-            instances.insert(entry.number, instance);
+            instances.insert(number, instance);
         }
         for (number, balance) in balances {
             directory.add_line_item(number, balance);

@@ -1,5 +1,5 @@
-//! The session actor: sole owner of one session's timeline. It decides what its client asks, in
-//! the exclusive turn of its instance that the message brings along.
+//! The session actor: sole owner of one session's timeline. It decides what its client asks and what
+//! falls due by itself, in the exclusive turn of its instance that the message brings along.
 
 use std::sync::Arc;
 
@@ -8,40 +8,74 @@ use tokio::sync::oneshot;
 
 use super::Core;
 use super::access::AccessAnswer;
-use super::directory::Versioned;
-use super::ledger::{Basis, NotAppended, Owner, guarded};
+use super::directory::{SessionPlace, Versioned};
+use super::ledger::{Basis, Nobody, NotAppended, Owner, guarded};
 use super::reply::Reply;
 use super::turn::{ExclusiveTurn, Instance, View};
+use crate::domain::catalogue::Tenant;
 use crate::domain::charge::Missing;
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{CorrelationId, Sequence};
-use crate::domain::line_item::Posting;
+use crate::domain::ids::CorrelationId;
 use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
-use crate::domain::session::{AccessCommand, OnDeny, Session};
+use crate::domain::session::{AccessCommand, Due, DueKind, OnDeny, Pacing, Session};
+use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
+use crate::journal::OnDurable;
 
-/// What one can say to a session. Whoever sends it holds the instance's exclusive turn.
+/// What one can say to a session. Whoever sends it holds the instance's exclusive turn; `now` is
+/// the moment up to which nothing is open in it.
 pub(crate) enum SessionMessage {
     /// Use this set of items from now on (PUT).
-    Access {
-        request: Arc<AccessRequest>,
-        on_deny: OnDeny,
-        turn: ExclusiveTurn,
-        reply: Reply<AccessAnswer>,
-    },
-    /// The client is alive.
-    Heartbeat { turn: ExclusiveTurn, reply: Reply<()> },
+    Access { request: Arc<AccessRequest>, on_deny: OnDeny, call: SessionCall<AccessAnswer> },
+    /// The client is alive, as was heard at `heard`.
+    Heartbeat { heard: Timestamp, call: SessionCall<Pacing> },
     /// It is over (DELETE).
-    Close { turn: ExclusiveTurn, reply: Reply<()> },
-    /// Tell the state.
+    Close(SessionCall<Pacing>),
+    /// Decide what falls due, and give the turn back.
+    Due { due: Due, turn: ExclusiveTurn, back: oneshot::Sender<Result<ExclusiveTurn, BrokerError>> },
+    /// Tell the state: to who holds a turn, shared or not.
     Ask(oneshot::Sender<Versioned<Session>>),
+    /// Tell the state and end: to who holds the exclusive turn and keeps it from then on.
+    Sleep(oneshot::Sender<Versioned<Session>>),
+}
+
+/// A client's call on a session, with everything that belongs to it.
+pub(crate) struct SessionCall<T> {
+    pub(crate) turn: ExclusiveTurn,
+    pub(crate) now: Timestamp,
+    pub(crate) reply: Reply<T>,
+    /// Its place among the calls of the session; falls with the turn.
+    pub(crate) place: SessionPlace,
 }
 
 /// The owner of one session's timeline.
 pub(crate) struct SessionActor {
     core: Arc<Core>,
     instance: Arc<Instance>,
+}
+
+/// A record that is ready to be appended, and the session as it will be then.
+struct Decided {
+    basis: Basis,
+    record: Record,
+    after: Session,
+}
+
+impl Decided {
+    /// When the client should be heard of again, once it is so.
+    fn pacing(&self) -> Pacing {
+        let period = self.basis.tenant.configuration.at(self.basis.now).charge_period;
+        self.after.pacing(period, &self.basis.tenant.outages)
+    }
+}
+
+/// Why nothing was decided.
+enum Undecided {
+    /// The session refuses: waits like any answer for what it rests on.
+    Refused(Refusal),
+    /// It cannot be decided at all.
+    Failed(BrokerError),
 }
 
 impl SessionActor {
@@ -53,8 +87,7 @@ impl SessionActor {
         &self,
         request: Arc<AccessRequest>,
         on_deny: OnDeny,
-        mut turn: ExclusiveTurn,
-        reply: Reply<AccessAnswer>,
+        call: SessionCall<AccessAnswer>,
         owned: &mut Versioned<Session>,
     ) {
         let command = AccessCommand {
@@ -64,96 +97,180 @@ impl SessionActor {
             refund_correlation: CorrelationId::from_u128(self.core.ledger.fresh_id()),
         };
         let decide = |session: &Session, basis: &Basis, view: &View| {
-            let period = basis.tenant.configuration.charge_period;
-            let candidates = basis.candidates();
-            let decided = session.decide_access(&command, period, basis.now, &candidates, view)?;
-            Ok(decided.map(|access| {
-                let access = Arc::new(access);
-                let event = Event::SessionAccess(Arc::clone(&access));
-                (event, AccessAnswer::Session(access))
-            }))
+            let period = basis.tenant.configuration.at(basis.now).charge_period;
+            let (candidates, at) = (basis.candidates(), basis.session_time());
+            let decided = session.decide_access(&command, period, at, &candidates, view)?;
+            Ok(decided.map(|access| Event::SessionAccess(Arc::new(access))))
         };
-        self.transact(decide, &mut turn, reply, owned).await;
+        let answer = |decided: &Decided| {
+            let Event::SessionAccess(access) = &decided.record.event else {
+                unreachable!("an access request is decided as one");
+            };
+            AccessAnswer::Session(Arc::clone(access), decided.pacing())
+        };
+        self.transact(decide, answer, call, owned).await;
     }
 
-    async fn close(
-        &self,
-        mut turn: ExclusiveTurn,
-        reply: Reply<()>,
-        owned: &mut Versioned<Session>,
-    ) {
+    async fn close(&self, call: SessionCall<Pacing>, owned: &mut Versioned<Session>) {
         let correlation = CorrelationId::from_u128(self.core.ledger.fresh_id());
         let decide = |session: &Session, basis: &Basis, view: &View| {
-            let decided = session.decide_close(correlation, basis.now, view)?;
-            Ok(decided.map(|closed| (Event::SessionClosed(Arc::new(closed)), ())))
+            let decided = session.decide_close(correlation, basis.session_time(), view)?;
+            Ok(decided.map(|closed| Event::SessionClosed(Arc::new(closed))))
         };
-        self.transact(decide, &mut turn, reply, owned).await;
+        self.transact(decide, Decided::pacing, call, owned).await;
     }
 
-    /// Asks the balances that a decision needs, decides, appends, applies and posts. In the
-    /// exclusive turn nothing but the tenant's catalogue can move meanwhile.
-    async fn transact<T: Clone + Send + 'static>(
+    async fn heartbeat(
         &self,
-        decide: impl Fn(&Session, &Basis, &View) -> Result<Result<(Event, T), Refusal>, Missing>,
-        turn: &mut ExclusiveTurn,
-        mut reply: Reply<T>,
+        heard: Timestamp,
+        call: SessionCall<Pacing>,
         owned: &mut Versioned<Session>,
     ) {
+        let tenant = self.core.ledger.tenant();
+        let counts = owned.state.decide_heartbeat(tenant.outages.session_time(heard));
+        if let Ok(false) = counts {
+            owned.state.hear(heard);
+            let period = tenant.configuration.at(call.now).charge_period;
+            let pacing = owned.state.pacing(period, &tenant.outages);
+            return self.core.ledger.after_all(call.reply.with(Ok(pacing)));
+        }
+        drop(tenant);
+        let decide = |session: &Session, basis: &Basis, _: &View| {
+            let counts = session.decide_heartbeat(basis.tenant.outages.session_time(heard));
+            let (session, instance) = (session.number, session.instance);
+            Ok(counts.map(|_| Event::Heartbeat { session, instance, heard }))
+        };
+        self.transact(decide, Decided::pacing, call, owned).await;
+    }
+
+    /// Decides what its client asks, appends, applies and posts.
+    async fn transact<T: Clone + Send + 'static>(
+        &self,
+        decide: impl Fn(&Session, &Basis, &View) -> Result<Result<Event, Refusal>, Missing>,
+        answer: impl Fn(&Decided) -> T,
+        call: SessionCall<T>,
+        owned: &mut Versioned<Session>,
+    ) {
+        let SessionCall { mut turn, now, mut reply, place: _place } = call;
         if reply.is_too_late() {
             return; // Nobody waits any more, and nothing has been decided.
         }
         let mut view = self.instance.view(Vec::new());
         loop {
-            let basis = self.core.ledger.basis(&self.instance);
-            let (event, answer) = match guarded(|| decide(&owned.state, &basis, &view)) {
-                Ok(Ok(Ok(decided))) => decided,
-                Ok(Ok(Err(refusal))) => {
-                    // A refusal may rest on what is not yet durable, so it waits like any answer.
+            let decided = match self.decide(&decide, |_| now, &mut view, owned).await {
+                Ok(decided) => decided,
+                Err(Undecided::Refused(refusal)) => {
                     return self.core.ledger.after_all(reply.with(Err(refusal.into())));
                 }
-                Ok(Err(Missing(number))) => {
-                    drop(basis);
-                    match self.core.balance(&self.instance, number).await {
-                        Ok(balance) => view.add(number, balance),
-                        Err(error) => return reply.now(error),
-                    }
-                    continue;
-                }
-                Err(fault) => return reply.now(fault),
+                Err(Undecided::Failed(error)) => return reply.now(error),
             };
-            let record = Record { at: basis.now, event };
-            let owners =
-                Owner::of_postings(record.event.postings()).chain([Owner::Session(owned.state.id)]);
-            let appended =
-                self.core.ledger.append(&self.instance, &basis, &record, owners, reply, answer);
-            match appended {
-                Ok(sequence) => return self.apply(sequence, &record, turn, owned),
+            let told = answer(&decided);
+            let settling = |reply: Reply<T>| reply.with(Ok(told));
+            match self.append(decided, reply, settling, &mut turn, owned) {
+                Ok(()) => return,
                 Err((NotAppended::Moved, returned)) => reply = returned,
                 Err((NotAppended::Refused(error), reply)) => return reply.now(error),
             }
         }
     }
 
-    /// One step with append, and infallible: what was recorded is so.
-    fn apply(
+    /// Decides what falls due by itself (spec 4.2 to 4.4), at its own time.
+    async fn fall_due(
         &self,
-        sequence: Sequence,
-        record: &Record,
+        due: Due,
         turn: &mut ExclusiveTurn,
         owned: &mut Versioned<Session>,
-    ) {
-        let _aftermath = self.core.aftermath();
-        let before = owned.state.due();
-        owned.state.apply(record);
-        owned.last = sequence;
-        turn.update(before, &owned.state);
-        let postings: &[Posting] = record.event.postings();
-        self.core.post(&self.instance, sequence, postings);
+    ) -> Result<(), BrokerError> {
+        let correlation = CorrelationId::from_u128(self.core.ledger.fresh_id());
+        let heard = self.core.directory.heard(owned.state.id);
+        let decide = |session: &Session, basis: &Basis, view: &View| {
+            if due.kind == DueKind::AutomaticCharge {
+                let period = basis.tenant.configuration.at(basis.now).charge_period;
+                let candidates = basis.candidates();
+                let charge =
+                    session.decide_automatic_charge(correlation, period, &candidates, view)?;
+                return Ok(Ok(Event::AutomaticCharge(Arc::new(charge))));
+            }
+            // A heartbeat that was received in time and still waits for the turn has not lost.
+            let in_time = |heard: &Timestamp| {
+                let heard = basis.tenant.outages.session_time(*heard);
+                session.decide_heartbeat(heard) == Ok(true)
+            };
+            if let Some(heard) = heard.filter(in_time) {
+                let (session, instance) = (session.number, session.instance);
+                return Ok(Ok(Event::Heartbeat { session, instance, heard }));
+            }
+            let expired = session.decide_expiry(correlation, view)?;
+            Ok(Ok(Event::SessionExpired(Arc::new(expired))))
+        };
+        let mut view = self.instance.view(Vec::new());
+        loop {
+            let stamp = |tenant: &Tenant| due.stamp(&owned.state, &tenant.outages);
+            let decided = match self.decide(&decide, stamp, &mut view, owned).await {
+                Ok(decided) => decided,
+                Err(Undecided::Refused(refusal)) => return Err(refusal.into()),
+                Err(Undecided::Failed(error)) => return Err(error),
+            };
+            let settling = |()| Box::new(Nobody) as Box<dyn OnDurable>;
+            match self.append(decided, (), settling, turn, owned) {
+                Ok(()) => return Ok(()),
+                Err((NotAppended::Moved, ())) => {}
+                Err((NotAppended::Refused(error), ())) => return Err(error),
+            }
+        }
     }
 
-    fn heartbeat(&self, reply: Reply<()>, owned: &mut Versioned<Session>) {
-        let heard = owned.state.hear(self.core.ledger.now());
-        self.core.ledger.after_all(reply.with(heard.map_err(BrokerError::from)));
+    /// Asks the balances that a decision needs, and decides. In the exclusive turn nothing but the
+    /// tenant's catalogue can move meanwhile.
+    async fn decide(
+        &self,
+        decide: &impl Fn(&Session, &Basis, &View) -> Result<Result<Event, Refusal>, Missing>,
+        at: impl Fn(&Tenant) -> Timestamp,
+        view: &mut View,
+        owned: &Versioned<Session>,
+    ) -> Result<Decided, Undecided> {
+        loop {
+            let now = at(&self.core.ledger.tenant());
+            let basis = self.core.ledger.basis(&self.instance, now);
+            let decided = guarded(|| {
+                let decided = decide(&owned.state, &basis, view)?;
+                Ok(decided.map(|event| {
+                    let (record, mut after) = (Record { at: now, event }, owned.state.clone());
+                    after.apply(&record, basis.session_time());
+                    (record, after)
+                }))
+            });
+            match decided.map_err(Undecided::Failed)? {
+                Ok(Ok((record, after))) => return Ok(Decided { basis, record, after }),
+                Ok(Err(refusal)) => return Err(Undecided::Refused(refusal)),
+                Err(Missing(number)) => {
+                    drop(basis);
+                    let balance = self.core.balance(&self.instance, number).await;
+                    view.add(number, balance.map_err(Undecided::Failed)?);
+                }
+            }
+        }
+    }
+
+    /// Append and apply are one step, and after the append infallible: what was recorded is so.
+    fn append<W>(
+        &self,
+        decided: Decided,
+        waiter: W,
+        settling: impl FnOnce(W) -> Box<dyn OnDurable>,
+        turn: &mut ExclusiveTurn,
+        owned: &mut Versioned<Session>,
+    ) -> Result<(), (NotAppended, W)> {
+        let Decided { basis, record, after } = decided;
+        let owners = Owner::of_postings(record.event.postings()).chain([Owner::Session(after.id)]);
+        let ledger = &self.core.ledger;
+        let appended = ledger.append(&self.instance, &basis, &record, owners, waiter, settling);
+        let sequence = appended?;
+        let _aftermath = self.core.aftermath();
+        turn.update(owned.state.due(), &after);
+        *owned = Versioned { state: after, last: sequence };
+        self.core.post(&self.instance, sequence, record.event.postings());
+        Ok(())
     }
 }
 
@@ -172,19 +289,25 @@ impl Actor for SessionActor {
 
     async fn handle(
         &self,
-        _: ActorRef<SessionMessage>,
+        myself: ActorRef<SessionMessage>,
         message: SessionMessage,
         owned: &mut Versioned<Session>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SessionMessage::Access { request, on_deny, turn, reply } => {
-                self.access(request, on_deny, turn, reply, owned).await;
+            SessionMessage::Access { request, on_deny, call } => {
+                self.access(request, on_deny, call, owned).await;
             }
-            SessionMessage::Heartbeat { turn, reply } => {
-                self.heartbeat(reply, owned);
-                drop(turn);
+            SessionMessage::Heartbeat { heard, call } => self.heartbeat(heard, call, owned).await,
+            SessionMessage::Close(call) => self.close(call, owned).await,
+            SessionMessage::Due { due, mut turn, back } => {
+                let ran = self.fall_due(due, &mut turn, owned).await;
+                let _ = back.send(ran.map(|()| turn)); // Else the turn falls here.
             }
-            SessionMessage::Close { turn, reply } => self.close(turn, reply, owned).await,
+            SessionMessage::Sleep(reply) => {
+                if reply.send(owned.clone()).is_ok() {
+                    myself.stop(None);
+                }
+            }
             SessionMessage::Ask(reply) => {
                 let _ = reply.send(owned.clone()); // Who asked may have gone.
             }

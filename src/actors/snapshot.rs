@@ -13,12 +13,16 @@ use super::catalogue::CatalogueMessage;
 use super::ledger::Owner;
 use super::turn::Instance;
 use crate::domain::catalogue::InstanceEntry;
+use crate::domain::configuration::Setting;
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text};
+use crate::domain::ids::{
+    InstanceNumber, LineItemNumber, RateTableNumber, Sequence, SessionNumber, Text,
+};
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, Terms};
 use crate::domain::rates::NewRateTable;
-use crate::domain::session::{ChargeLine, Ended, PaidPeriod, Session, State, Use};
+use crate::domain::session::{ChargeLine, Ended, Need, PaidPeriod, Session, State, Use};
+use crate::domain::session_time::Outage;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
@@ -33,6 +37,10 @@ pub(crate) enum Kept {
     LineItem(KeptLineItem),
     Balance(KeptBalance),
     Session(KeptSession),
+    Outage(Outage),
+    Configured(KeptConfiguration),
+    /// Broker time is moved by hand here.
+    TestClock,
     /// No record up to the watermark has a later stamp.
     Clock(Timestamp),
 }
@@ -62,6 +70,15 @@ pub(crate) struct KeptBalance {
     pub(crate) balance: Balance,
 }
 
+/// A change of the producer's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptConfiguration {
+    pub(crate) record: Sequence,
+    pub(crate) at: Timestamp,
+    pub(crate) by: Text,
+    pub(crate) settings: Vec<Setting>,
+}
+
 /// A session and the record that changed it last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptSession {
@@ -77,7 +94,8 @@ coded_struct! {
     KeptSession { last, session }
     Session { number, id, instance, created, state, last_heartbeat, last_access_request }
     Use { request, period, charges }
-    PaidPeriod { from, length, awaits_heartbeat }
+    PaidPeriod { from, length, heartbeat }
+    KeptConfiguration { record, at, by, settings }
     ChargeLine { item, line_item, activation_id, tokens }
 }
 
@@ -87,14 +105,23 @@ coded_enum!(Kept {
     3 => Instance(instance),
     4 => LineItem(line_item),
     5 => Balance(balance),
-    6 => Session(session),
     7 => Clock(mark),
+    8 => Session(session),
+    9 => Outage(outage),
+    10 => Configured(change),
+    11 => TestClock,
+});
+
+coded_enum!(Need {
+    1 => None,
+    2 => Open,
+    3 => Met,
 });
 
 coded_enum!(State {
     1 => Idle { since },
     2 => Active(usage),
-    3 => Ended(ended),
+    3 => Ended { how, at },
 });
 
 coded_enum!(Ended {
@@ -122,11 +149,14 @@ impl Kept {
             Kept::LineItem(kept) => key(4, &kept.number),
             Kept::Balance(kept) => key(5, &kept.number),
             Kept::Session(kept) => key(6, &kept.session.number),
+            Kept::Outage(outage) => key(9, &outage.from),
+            Kept::Configured(kept) => key(10, &kept.record),
+            Kept::TestClock => vec![11],
             Kept::Clock(_) => vec![7],
         }
     }
 
-    fn entry(&self) -> Entry {
+    pub(super) fn entry(&self) -> Entry {
         let mut value = Vec::new();
         self.put(&mut value);
         (self.key(), Some(value))
@@ -168,12 +198,34 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
                 terms: None,
             })
         }
+        Event::Outage(outage) => Kept::Outage(*outage),
+        Event::Configured { by, settings } => Kept::Configured(KeptConfiguration {
+            record: sequence,
+            at: record.at,
+            by: by.clone(),
+            settings: settings.clone(),
+        }),
+        Event::TestClock => Kept::TestClock,
         Event::Access(_)
         | Event::SessionCreated { .. }
         | Event::SessionAccess(_)
-        | Event::SessionClosed(_) => return None,
+        | Event::SessionClosed(_)
+        | Event::AutomaticCharge(_)
+        | Event::SessionExpired(_)
+        | Event::Heartbeat { .. }
+        | Event::Time => return None,
     };
     Some(kept.entry())
+}
+
+/// What says that broker time is moved by hand.
+pub(crate) fn test_clock_entry() -> Entry {
+    Kept::TestClock.entry()
+}
+
+/// What takes a forgotten session out of the snapshot.
+pub(super) fn forgotten_session(number: SessionNumber) -> Entry {
+    (key(6, &number), None)
 }
 
 /// A pass that did not come to its end. Nothing is lost: the next one begins where it did.
@@ -221,7 +273,9 @@ impl Taken<'_> {
     /// It is written.
     fn forget(mut self) {
         self.catalogue.clear();
-        self.owners.clear();
+        for (instance, owners) in self.owners.drain(..) {
+            instance.cell().gone(&owners);
+        }
     }
 }
 
@@ -244,7 +298,7 @@ async fn write(core: &Arc<Core>, taken: &Taken<'_>, mark: Mark) -> Result<(), Pa
     }
     for (instance, owners) in &taken.owners {
         for owner in owners {
-            batch.add(core.copy(instance, *owner).await?.entry()).await?;
+            batch.add(core.copy(instance, *owner).await?).await?;
         }
     }
     batch.flush().await?;

@@ -4,18 +4,22 @@
 //! everything else. Its guards travel in messages and fall at the end of the turn, wherever that is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
+use super::alarm::Alarm;
 use super::gate::Places;
 use super::ledger::Cell;
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry};
 use crate::domain::charge::{Balances, Known};
-use crate::domain::ids::{LineItemNumber, SessionId, SessionNumber};
+use crate::domain::ids::{InstanceId, LineItemNumber, SessionId, SessionNumber};
 use crate::domain::line_item::{Balance, Posting};
 use crate::domain::session::{Due, Session};
+use crate::domain::session_time::SessionTime;
+use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
 
 /// The right to decide alone in one line item's own serial turn.
@@ -23,31 +27,71 @@ pub(crate) type SharedTurn = OwnedRwLockReadGuard<Roster>;
 /// The right to decide anything in the instance.
 pub(crate) type ExclusiveTurn = OwnedRwLockWriteGuard<Roster>;
 
-/// The live sessions of an instance. Changed in the exclusive turn only, which it lives in.
-#[derive(Debug, Default)]
+/// The sessions of an instance. Changed in the exclusive turn only, which it lives in.
+#[derive(Debug)]
 pub(crate) struct Roster {
     live: BTreeMap<SessionNumber, SessionId>,
     /// What falls due, in the order in which it is to be decided (spec 4.2).
     due: BTreeSet<Due>,
+    /// The ended ones, by when they are forgotten.
+    ended: BTreeSet<(Timestamp, SessionNumber, SessionId)>,
+    earliest: Arc<Earliest>,
+}
+
+/// When the next event of an instance falls due, for those who do not hold its exclusive turn.
+#[derive(Debug)]
+struct Earliest {
+    instance: InstanceId,
+    ms: AtomicU64,
+    alarm: Arc<Alarm>,
 }
 
 impl Roster {
     /// Takes over where a session has got to: `before` is what it had coming until now.
     pub(crate) fn update(&mut self, before: Option<Due>, session: &Session) {
+        let first = self.due.first().map(|due| due.at);
         if let Some(due) = before {
             self.due.remove(&due);
         }
         self.due.extend(session.due());
-        if session.is_live() {
-            self.live.insert(session.number, session.id);
-        } else {
-            self.live.remove(&session.number);
+        match session.forgotten_at() {
+            None => {
+                self.live.insert(session.number, session.id);
+            }
+            Some(at) => {
+                self.live.remove(&session.number);
+                self.ended.insert((at, session.number, session.id));
+            }
+        }
+        let now_first = self.due.first().map(|due| due.at);
+        if now_first != first {
+            let Earliest { instance, ms, alarm } = self.earliest.as_ref();
+            ms.store(now_first.map_or(u64::MAX, SessionTime::as_ms), Ordering::SeqCst);
+            alarm.set(*instance, first, now_first);
         }
     }
 
     /// The newest live sessions, newest first.
     pub(crate) fn newest(&self, most: usize) -> Vec<SessionId> {
         self.live.values().rev().take(most).copied().collect()
+    }
+
+    /// What is to be decided next, if it is due by then, and whose it is.
+    pub(crate) fn first_due(&self, now: SessionTime) -> Option<(Due, SessionId)> {
+        let due = self.due.first().filter(|due| due.at <= now)?;
+        self.live.get(&due.session).map(|id| (*due, *id))
+    }
+
+    /// Takes out the ended sessions whose time is over.
+    pub(crate) fn take_forgotten(&mut self, now: Timestamp) -> Vec<(SessionNumber, SessionId)> {
+        let mut forgotten = Vec::new();
+        while let Some((at, ..)) = self.ended.first()
+            && *at <= now
+            && let Some((_, number, id)) = self.ended.pop_first()
+        {
+            forgotten.push((number, id));
+        }
+        forgotten
     }
 }
 
@@ -56,6 +100,7 @@ pub(crate) struct Instance {
     pub(crate) entry: Arc<InstanceEntry>,
     pub(crate) shares: Places,
     turn: Arc<RwLock<Roster>>,
+    earliest: Arc<Earliest>,
     catalogue: ArcSwap<InstanceCatalogue>,
     /// Line items with nothing entitled left. Only grows in a shared turn; see [`Instance::note`].
     exhausted: ArcSwap<imbl::OrdSet<LineItemNumber>>,
@@ -67,12 +112,23 @@ impl Instance {
         entry: Arc<InstanceEntry>,
         shares: Places,
         catalogue: InstanceCatalogue,
-        roster: Roster,
+        alarm: &Arc<Alarm>,
+        sessions: &[Session],
     ) -> Instance {
+        let ms = AtomicU64::new(u64::MAX);
+        let earliest = Arc::new(Earliest { instance: entry.id, ms, alarm: Arc::clone(alarm) });
+        let mut roster = Roster {
+            live: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            earliest: Arc::clone(&earliest),
+        };
+        sessions.iter().for_each(|session| roster.update(None, session));
         Instance {
             entry,
             shares,
             turn: Arc::new(RwLock::new(roster)),
+            earliest,
             catalogue: ArcSwap::from_pointee(catalogue),
             exhausted: ArcSwap::from_pointee(imbl::OrdSet::new()),
             cell: Mutex::new(Cell::default()),
@@ -85,6 +141,12 @@ impl Instance {
 
     pub(crate) async fn exclude(&self) -> ExclusiveTurn {
         Arc::clone(&self.turn).write_owned().await
+    }
+
+    /// Whether something is due: then only the exclusive turn may decide. In a shared turn the
+    /// answer can only become yes by the passing of time.
+    pub(crate) fn is_due(&self, now: SessionTime) -> bool {
+        self.earliest.ms.load(Ordering::SeqCst) <= now.as_ms()
     }
 
     pub(crate) fn catalogue(&self) -> Guard<Arc<InstanceCatalogue>> {

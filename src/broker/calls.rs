@@ -8,11 +8,13 @@ use tokio::time::{Instant, timeout_at};
 use super::{Answer, Broker, Reach};
 use crate::actors::{
     CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Lane, Permit, Placed, Reply,
-    SessionMessage,
+    SessionCall, SessionMessage,
 };
 use crate::auth::Scope;
 use crate::domain::ids::SessionId;
+use crate::domain::limits::SESSION_CALLS_MAX;
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
 /// An exclusive turn that a call on its own holds, with everything it needs to answer.
@@ -20,6 +22,8 @@ pub(super) struct Turn {
     pub(super) instance: Arc<Instance>,
     pub(super) permit: Permit,
     pub(super) turn: ExclusiveTurn,
+    /// The moment up to which nothing is open in it.
+    pub(super) now: Timestamp,
     pub(super) deadline: Instant,
 }
 
@@ -83,7 +87,20 @@ impl Broker {
             let limit = self.inner.settings.limits.in_flight_per_instance;
             return Err(BrokerError::Overloaded { limit });
         };
-        Ok(Turn { instance, permit, turn, deadline })
+        let core = Arc::clone(self.core());
+        let here = Arc::clone(&instance);
+        let caught_up = if instance.is_due(core.session_now()) {
+            // In a task of its own: what is due does not depend on whether the caller stays.
+            let running = tokio::spawn(async move { core.catch_up(&here, turn).await });
+            match timeout_at(deadline, running).await {
+                Ok(ran) => ran.unwrap_or(Err(BrokerError::Fault)),
+                Err(_) => Err(BrokerError::Busy),
+            }
+        } else {
+            core.catch_up(&here, turn).await // Nothing, unless time has just come.
+        };
+        let (turn, now) = caught_up?;
+        Ok(Turn { instance, permit, turn, now, deadline })
     }
 
     /// Reads in the exclusive turn, in a task of its own: the turn must not depend on whether the
@@ -91,17 +108,18 @@ impl Broker {
     pub(super) async fn read<T, F>(
         &self,
         scope: Scope,
-        work: impl FnOnce(Arc<Core>, Arc<Instance>, Arc<ExclusiveTurn>) -> F,
+        work: impl FnOnce(Arc<Core>, Arc<Instance>, Arc<ExclusiveTurn>, Timestamp) -> F,
     ) -> Answer<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, BrokerError>> + Send + 'static,
     {
-        let Turn { instance, permit, turn, deadline } = self.turn(scope, Lane::Ordinary).await?;
+        let Turn { instance, permit, turn, now, deadline } =
+            self.turn(scope, Lane::Ordinary).await?;
         let (reply, answer) = Reply::new(permit, deadline);
         let core = Arc::clone(self.core());
         let turn = Arc::new(turn);
-        let reading = work(Arc::clone(&core), instance, Arc::clone(&turn));
+        let reading = work(Arc::clone(&core), instance, Arc::clone(&turn), now);
         tokio::spawn(async move {
             core.ledger.after_all(reply.with(reading.await));
             drop(turn);
@@ -116,9 +134,10 @@ impl Broker {
         value: V,
         message: impl FnOnce(Placed<V, T>) -> CatalogueMessage,
     ) -> Answer<T> {
-        let Turn { instance, permit, turn, deadline } = self.turn(scope, Lane::Ordinary).await?;
+        let Turn { instance, permit, turn, now, deadline } =
+            self.turn(scope, Lane::Ordinary).await?;
         let (reply, answer) = Reply::new(permit, deadline);
-        self.core().send_catalogue(message(Placed { instance, turn, value, reply }));
+        self.core().send_catalogue(message(Placed { instance, turn, now, value, reply }));
         self.wait(answer, deadline).await
     }
 
@@ -144,18 +163,20 @@ impl Broker {
         reach: Reach,
         id: &str,
         lane: Lane,
-        message: impl FnOnce(ExclusiveTurn, Reply<T>) -> SessionMessage,
+        message: impl FnOnce(SessionCall<T>) -> SessionMessage,
     ) -> Answer<T> {
         let (id, scope) = self.find_session(reach, id)?;
-        let Turn { instance, permit, turn, deadline } = self.turn(scope, lane).await?;
+        let place = self.core().directory.enter_session(id);
+        let place = place.ok_or(BrokerError::SessionBusy { limit: SESSION_CALLS_MAX })?;
+        let Turn { instance, permit, turn, now, deadline } = self.turn(scope, lane).await?;
         let (reply, answer) = Reply::new(permit, deadline);
+        let message = message(SessionCall { turn, now, reply, place });
         let core = Arc::clone(self.core());
         match core.directory.session(&core, id)? {
             // A mailbox that closed meanwhile drops the message: the outcome is then unknown.
-            Found::Alive(actor) => drop(actor.send_message(message(turn, reply))),
+            Found::Alive(actor) => drop(actor.send_message(message)),
             Found::Absent => return Err(Refusal::UnknownSession.into()),
             Found::Dead => {
-                let message = message(turn, reply);
                 tokio::spawn(async move {
                     let rebuilt = core.session_state(&instance, id).await; // In the message's turn.
                     if let (Ok(_), Ok(Found::Alive(actor))) =

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::{Broker, Inner};
 use crate::actors::recovery::{Settled, State};
-use crate::actors::{self, Core, Gate, Ledger};
+use crate::actors::{self, Alarm, Awake, Core, Gate, Ledger, alarm, broker_time, sleep};
 use crate::config::Settings;
+use crate::domain::event::Event;
 use crate::domain::ids::Sequence;
 use crate::env::{Clock, IdSource, SystemClock, SystemIds};
 use crate::journal::{
@@ -99,6 +100,16 @@ pub enum OpenError {
     /// The journal cannot be read back or written.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
+    /// The directory's time is moved by hand, or is not, and it was to be opened the other way.
+    #[error(
+        "the directory is driven by {}: {}",
+        if *test_clock { "a test clock" } else { "the system's clocks" },
+        if *test_clock { "serve it with --test-clock" } else { "serve it without --test-clock" }
+    )]
+    OtherClock {
+        /// Which clock the directory has.
+        test_clock: bool,
+    },
     /// The actors could not be started.
     #[error("the actors could not be started: {0}")]
     Actors(String),
@@ -117,17 +128,33 @@ impl Broker {
         let read = read.map_err(|error| OpenError::Actors(error.to_string()))??;
         let ReadBack { snapshots, watermark, recovered, state } = read;
         let gate = Gate::new(options.settings.limits);
-        let directory = actors::Directory::default();
-        let mark = state.mark;
-        let Settled { tenant, registry, catalogue, owners } = state.settle(&directory, &gate);
+        let directory = Arc::new(actors::Directory::default());
+        let alarm = Arc::new(Alarm::default());
+        let (mark, test_clock) = (state.mark, options.clock.is_test_clock());
+        let is_new = recovered.last == Sequence::ZERO;
+        if !is_new && state.test_clock != test_clock {
+            return Err(OpenError::OtherClock { test_clock: state.test_clock });
+        }
+        let settled = state.settle(&directory, &gate, &alarm);
+        let Settled { tenant, registry, catalogue, owners } = settled;
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
         let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids);
-        let core = Arc::new(Core::new(ledger, directory, gate, snapshots, watermark));
+        let awake = Awake::new(options.settings.awake);
+        let core = Core::new(ledger, directory, alarm, awake, gate, snapshots, watermark);
+        let core = Arc::new(core);
         for (instance, owners) in owners {
             core.ledger.still_dirty(&instance, owners);
         }
+        let mut catalogue = catalogue;
+        if is_new && test_clock {
+            let noted = core.ledger.note(Event::TestClock);
+            noted.map_err(|error| OpenError::Actors(error.to_string()))?;
+            catalogue.push(actors::test_clock_entry());
+        }
         let started = actors::start(&core, registry, catalogue).await;
+        started.map_err(|error| OpenError::Actors(error.to_string()))?;
+        let started = core.start_clock().await;
         started.map_err(|error| OpenError::Actors(error.to_string()))?;
         let failing = Arc::downgrade(&core); // The journal lives in it: it must be able to end.
         tokio::spawn(async move {
@@ -146,7 +173,13 @@ impl Broker {
                 take_snapshot(&snapshotting).await;
             }
         });
-        let passes = Mutex::new(Some(Passes { stop, task }));
+        let mut watchers = JoinSet::new();
+        watchers.spawn(sleep::run(Arc::clone(&core)));
+        if !test_clock {
+            watchers.spawn(alarm::run(Arc::clone(&core)));
+            watchers.spawn(broker_time::run(Arc::clone(&core)));
+        }
+        let passes = Mutex::new(Some(Passes { stop, task, watchers }));
         let inner = Inner { core, settings: options.settings, passes };
         Ok(Opened {
             broker: Broker { inner: Arc::new(inner) },
@@ -167,12 +200,15 @@ async fn take_snapshot(core: &Arc<Core>) {
 pub(super) struct Passes {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// What watches the clock and the number of those awake. Ends when it is dropped.
+    watchers: JoinSet<()>,
 }
 
 /// Ends the background passes and takes the last one.
 pub(super) async fn stop_snapshots(inner: &Inner) {
     let passes = inner.passes.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Passes { stop, task }) = passes {
+    if let Some(Passes { stop, task, watchers }) = passes {
+        drop(watchers);
         drop(stop);
         let _ = task.await; // If it panicked, a restart replays more.
         take_snapshot(&inner.core).await;

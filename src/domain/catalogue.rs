@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
+use super::configuration::{ConfigurationChange, ConfigurationHistory};
 use super::event::{Event, Record};
 use super::ids::{InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text};
 use super::keys::{KeyClass, RegisteredKey};
-use super::limits::CHARGE_PERIOD_DEFAULT_MS;
 use super::line_item::{ChargingOrder, LineItem, LineItemState, Terms};
 use super::rates::{NewRateTable, RateTable, Rates};
 use super::refusal::Refusal;
-use super::time::{Period, Timestamp};
+use super::session_time::Outages;
+use super::time::Timestamp;
 
 /// What holds for all instances of the producer.
 #[derive(Clone, Debug, Default)]
@@ -24,27 +25,10 @@ pub struct Tenant {
     pub rates: Rates,
     /// The registered keys. Administration and client keys are named apart.
     pub keys: imbl::OrdMap<(KeyClass, Text), Arc<RegisteredKey>>,
-    /// The settings.
-    pub configuration: Configuration,
-}
-
-/// The producer's settings (spec 8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Configuration {
-    /// Whether line items may be used 12 hours before their start and after their end.
-    pub timezone_tolerant: bool,
-    /// How long a charge of a session pays for.
-    pub charge_period: Period,
-}
-
-impl Default for Configuration {
-    fn default() -> Configuration {
-        let charge_period = Period::from_ms(CHARGE_PERIOD_DEFAULT_MS);
-        Configuration {
-            timezone_tolerant: false,
-            charge_period: charge_period.expect("the default period is not nothing"),
-        }
-    }
+    /// The settings, through time.
+    pub configuration: ConfigurationHistory,
+    /// When the broker was not there.
+    pub outages: Outages,
 }
 
 impl Tenant {
@@ -99,13 +83,23 @@ impl Tenant {
                 self.rates.insert(Arc::new(table.expect("checked before it was recorded")));
             }
             Event::RateTableDeleted { series, number } => self.rates.remove(series, *number),
+            Event::Outage(outage) => self.outages.insert(*outage),
+            Event::Configured { .. } => {
+                let change = ConfigurationChange::of(record);
+                change.into_iter().for_each(|change| self.configuration.insert(sequence, change));
+            }
             Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
             | Event::Access(_)
             | Event::SessionCreated { .. }
             | Event::SessionAccess(_)
-            | Event::SessionClosed(_) => return false,
+            | Event::SessionClosed(_)
+            | Event::AutomaticCharge(_)
+            | Event::SessionExpired(_)
+            | Event::Heartbeat { .. }
+            | Event::Time
+            | Event::TestClock => return false,
         }
         self.number = sequence;
         true
@@ -161,7 +155,14 @@ impl InstanceCatalogue {
             | Event::Access(_)
             | Event::SessionCreated { .. }
             | Event::SessionAccess(_)
-            | Event::SessionClosed(_) => return,
+            | Event::SessionClosed(_)
+            | Event::AutomaticCharge(_)
+            | Event::SessionExpired(_)
+            | Event::Heartbeat { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => return,
         }
         self.number = sequence;
     }
@@ -297,7 +298,14 @@ impl Registry {
             | Event::Access(_)
             | Event::SessionCreated { .. }
             | Event::SessionAccess(_)
-            | Event::SessionClosed(_) => {}
+            | Event::SessionClosed(_)
+            | Event::AutomaticCharge(_)
+            | Event::SessionExpired(_)
+            | Event::Heartbeat { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => {}
         }
     }
 }

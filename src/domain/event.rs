@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::charge::{Refund, Verdict};
+use super::configuration::Setting;
 use super::ids::{
     CorrelationId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, SessionId,
     SessionNumber, Text,
@@ -14,6 +15,7 @@ use super::keys::RegisteredKey;
 use super::line_item::{Posting, Terms};
 use super::rates::NewRateTable;
 use super::request::AccessRequest;
+use super::session_time::Outage;
 use super::time::{Period, Timestamp};
 
 /// An event and its moment. A record's place in the journal is its [`Sequence`](super::ids::Sequence).
@@ -81,6 +83,32 @@ pub enum Event {
     SessionAccess(Arc<SessionAccess>),
     /// A session was closed (spec 4.7).
     SessionClosed(Arc<SessionClosed>),
+    /// A session's paid period was over: the next one was charged, or it could not be (spec 4.3).
+    AutomaticCharge(Arc<AutomaticCharge>),
+    /// A session ended by itself: idle for too long, or no heartbeat (spec 4.2, 4.4).
+    SessionExpired(Arc<SessionClosed>),
+    /// The first heartbeat that counts in its window (spec 4.4).
+    Heartbeat {
+        /// Of which session.
+        session: SessionNumber,
+        /// Where.
+        instance: InstanceNumber,
+        /// When it was received.
+        heard: Timestamp,
+    },
+    /// The broker was not there for a while: the sessions' clock stood still (spec 4.2).
+    Outage(Outage),
+    /// Nothing but that broker time has come so far (spec 4.2).
+    Time,
+    /// The producer changed settings (spec 2.9).
+    Configured {
+        /// The key id of the token; empty for the process itself.
+        by: Text,
+        /// The new values.
+        settings: Vec<Setting>,
+    },
+    /// Broker time is moved by hand here (spec 4.2): the first record of such a journal.
+    TestClock,
 }
 
 /// A decided one-off request.
@@ -134,7 +162,26 @@ pub enum Next {
     Terminated,
 }
 
-/// A closed session.
+/// An automatic charge, or why there was none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutomaticCharge {
+    /// Which session.
+    pub session: SessionNumber,
+    /// Where.
+    pub instance: InstanceNumber,
+    /// The id of the charge.
+    pub correlation: CorrelationId,
+    /// What became of each item of the session's set.
+    pub verdicts: Vec<Verdict>,
+    /// The charge lines of the period that is over: nothing is left of them to give back.
+    pub refunds: Vec<Refund>,
+    /// The balances from here on.
+    pub postings: Vec<Posting>,
+    /// Charged for the next period, or terminated.
+    pub next: Next,
+}
+
+/// A session that was closed, or ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionClosed {
     /// Which session.
@@ -154,7 +201,9 @@ impl Event {
     pub fn session(&self) -> Option<SessionNumber> {
         match self {
             Event::SessionAccess(access) => Some(access.session),
-            Event::SessionClosed(closed) => Some(closed.session),
+            Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.session),
+            Event::AutomaticCharge(charge) => Some(charge.session),
+            Event::Heartbeat { session, .. } => Some(*session),
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
@@ -162,7 +211,11 @@ impl Event {
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
             | Event::Access(_)
-            | Event::SessionCreated { .. } => None,
+            | Event::SessionCreated { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => None,
         }
     }
 
@@ -174,11 +227,17 @@ impl Event {
             | Event::SessionCreated { instance, .. } => Some(*instance),
             Event::Access(access) => Some(access.instance),
             Event::SessionAccess(access) => Some(access.instance),
-            Event::SessionClosed(closed) => Some(closed.instance),
+            Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.instance),
+            Event::AutomaticCharge(charge) => Some(charge.instance),
+            Event::Heartbeat { instance, .. } => Some(*instance),
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
-            | Event::InstanceCreated { .. } => None,
+            | Event::InstanceCreated { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => None,
         }
     }
 
@@ -187,14 +246,20 @@ impl Event {
         match self {
             Event::Access(access) => &access.postings,
             Event::SessionAccess(access) => &access.postings,
-            Event::SessionClosed(closed) => &closed.postings,
+            Event::SessionClosed(closed) | Event::SessionExpired(closed) => &closed.postings,
+            Event::AutomaticCharge(charge) => &charge.postings,
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
-            | Event::SessionCreated { .. } => &[],
+            | Event::SessionCreated { .. }
+            | Event::Heartbeat { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => &[],
         }
     }
 }

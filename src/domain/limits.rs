@@ -41,6 +41,14 @@ pub const TERM_MAX_MS: u64 = 253_402_300_799_999;
 pub const TOLERANCE_MS: u64 = 12 * 60 * 60 * 1000;
 /// The automatic charge interval where nothing else is configured (spec 8).
 pub const CHARGE_PERIOD_DEFAULT_MS: u64 = 60 * 60 * 1000;
+/// The shortest automatic charge interval (spec 8).
+pub const CHARGE_PERIOD_MIN_MS: u64 = 10 * 60 * 1000;
+/// The longest automatic charge interval (spec 8).
+pub const CHARGE_PERIOD_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long an ended session stays readable, in broker time (spec 4.1).
+pub const ENDED_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Calls on one session that may wait for each other (spec 4.1).
+pub const SESSION_CALLS_MAX: u8 = 4;
 /// How long a session may stay IDLE (spec 4.2).
 pub const IDLE_LIMIT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 

@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod charge;
+pub mod configuration;
 pub mod event;
 pub mod ids;
 pub mod keys;
@@ -13,5 +14,6 @@ pub mod refusal;
 pub mod request;
 mod rounding;
 pub mod session;
+pub mod session_time;
 pub mod time;
 pub mod tokens;

@@ -134,11 +134,13 @@ impl Rates {
         }
     }
 
-    /// The table of a series that holds at `now`: the most recently effective (spec 3.1).
+    /// The table of a series that holds at `now`: the most recently effective of those that were
+    /// published by then (spec 3.1). So what falls due late is priced as it would have been on time.
     pub fn effective(&self, series: &Text, now: Timestamp) -> Option<&RateTable> {
         let tables = self.series.get(series)?;
         let taken_effect = tables.partition_point(|table| table.effective_from <= now);
-        tables.get(taken_effect.checked_sub(1)?).map(Arc::as_ref)
+        let mut newest_first = tables.get(..taken_effect)?.iter().rev();
+        newest_first.find(|table| table.created <= now).map(Arc::as_ref)
     }
 
     /// The table of this version in this series.

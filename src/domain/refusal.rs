@@ -44,6 +44,18 @@ pub enum Refusal {
         "the set would be charged to more than {LINE_ITEMS_CHARGED_MAX} line items: ask for less"
     )]
     TooManyLineItems,
+    /// No setting has this name.
+    #[error("there is no such setting: they are `timezone.tolerant` and `session.charge.period`")]
+    UnknownSetting,
+    /// A setting cannot have this value.
+    #[error("`timezone.tolerant` is `true` or `false`, as a text")]
+    BadSetting,
+    /// Not an automatic charge interval (spec 8).
+    #[error(
+        "`session.charge.period` is `PTnH`, `PTnM` or `PTnHnM`, from 10 minutes to 24 hours, such \
+         as `PT1H30M`"
+    )]
+    BadInterval,
     /// A line item's terms are not valid; one sentence per fault, `path: reason`.
     #[error("{}", .0.join("; "))]
     LineItemInvalid(Vec<String>),
@@ -96,6 +108,9 @@ impl Refusal {
             Refusal::PricedTwice(_) => "priced-twice",
             Refusal::BadKey(_) => "bad-key",
             Refusal::TooManyLineItems => "too-many-line-items",
+            Refusal::UnknownSetting => "unknown-setting",
+            Refusal::BadSetting => "bad-setting",
+            Refusal::BadInterval => "bad-interval",
             Refusal::LineItemInvalid(_) => "line-item-invalid",
             Refusal::UnknownInstance => "unknown-instance",
             Refusal::UnknownLineItem => "unknown-line-item",
@@ -117,6 +132,9 @@ impl Refusal {
             Refusal::PricedTwice(_)
             | Refusal::BadKey(_)
             | Refusal::TooManyLineItems
+            | Refusal::UnknownSetting
+            | Refusal::BadSetting
+            | Refusal::BadInterval
             | Refusal::LineItemInvalid(_) => RefusalKind::Invalid,
             Refusal::UnknownInstance
             | Refusal::UnknownLineItem

@@ -1,20 +1,25 @@
 //! THE session state machine, its timeline, and what falls due when (spec 4).
 //!
 //! A session is charged in advance for a period; `decide_*` reads and says what shall happen,
-//! [`Session::apply`] makes it so. Automatic charges, heartbeat deadlines and the idle limit are in
-//! the timeline ([`Session::due`]); nothing runs them yet.
+//! [`Session::apply`] makes it so. What happens if nobody calls (automatic charges, heartbeat
+//! deadlines, the idle limit) is in `due`. All of it is measured in
+//! session time, which stands still while the broker is not there.
+
+mod due;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use self::due::{Due, DueKind, Pacing};
 use super::charge::{self, Balances, Candidates, Missing, Refund, Verdict};
 use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
 use super::ids::{CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text};
-use super::limits::{IDLE_LIMIT_MS, LINE_ITEMS_CHARGED_MAX};
+use super::limits::{ENDED_KEPT_MS, LINE_ITEMS_CHARGED_MAX};
 use super::line_item::Posting;
 use super::refusal::Refusal;
 use super::request::AccessRequest;
 use super::rounding;
+use super::session_time::SessionTime;
 use super::time::{Period, Timestamp};
 use super::tokens::Tokens;
 
@@ -43,12 +48,17 @@ pub enum State {
     /// Created or halted: uses nothing.
     Idle {
         /// Since when; it may stay so for 30 days.
-        since: Timestamp,
+        since: SessionTime,
     },
     /// Uses a set of items and has paid for a period.
     Active(Arc<Use>),
     /// Over.
-    Ended(Ended),
+    Ended {
+        /// How.
+        how: Ended,
+        /// Since when; it stays readable for 30 days.
+        at: Timestamp,
+    },
 }
 
 /// How a session is over (spec 4.1).
@@ -102,47 +112,46 @@ pub struct ChargeLine {
     pub tokens: Tokens,
 }
 
+impl ChargeLine {
+    /// All of it given back.
+    fn undone(&self) -> Refund {
+        let (line_item, activation_id) = (self.line_item, self.activation_id.clone());
+        Refund { line_item, activation_id, item: self.item, tokens: self.tokens }
+    }
+}
+
 /// A stretch of a session's timeline that is paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaidPeriod {
     /// When it was charged.
-    pub from: Timestamp,
+    pub from: SessionTime,
     /// How long it lasts.
     pub length: Period,
-    /// Whether the charge was automatic and no heartbeat has answered it yet (spec 4.4).
-    pub awaits_heartbeat: bool,
+    /// Whether the charge needs a heartbeat, and whether that has come (spec 4.4).
+    pub heartbeat: Need,
+}
+
+/// Whether a paid period needs a heartbeat in its first half (spec 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// No: a client asked for it.
+    None,
+    /// Yes, since its charge was automatic, and none has come.
+    Open,
+    /// It did, and one has come.
+    Met,
 }
 
 impl PaidPeriod {
     /// Its end: when the next automatic charge is due (`chargedUntil`).
-    pub fn until(&self) -> Timestamp {
+    pub fn until(&self) -> SessionTime {
         self.from.plus_ms(self.length.as_ms().get())
     }
 
     /// The last millisecond at which the heartbeat counts: half the interval (spec 4.2).
-    pub fn heartbeat_deadline(&self) -> Timestamp {
+    pub fn heartbeat_deadline(&self) -> SessionTime {
         self.from.plus_ms(self.length.as_ms().get() / 2)
     }
-}
-
-/// What a session has coming, if nobody calls (spec 4.2). The order is that of events due together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DueKind {
-    /// It ends: idle for too long, or no heartbeat.
-    Deadline,
-    /// The next period is charged.
-    AutomaticCharge,
-}
-
-/// When something falls due, and what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Due {
-    /// The first instant at which it has happened.
-    pub at: Timestamp,
-    /// What it is.
-    pub kind: DueKind,
-    /// Whose: sessions in order of creation.
-    pub session: SessionNumber,
 }
 
 /// What a PUT asks of a session (spec 4.5).
@@ -168,19 +177,20 @@ pub enum OnDeny {
 }
 
 impl Session {
-    /// A new session, IDLE.
+    /// A new session, IDLE since `since`, which is what the sessions' clock showed at `created`.
     pub fn new(
         number: SessionNumber,
         id: SessionId,
         instance: InstanceNumber,
         created: Timestamp,
+        since: SessionTime,
     ) -> Session {
         Session {
             number,
             id,
             instance,
             created,
-            state: State::Idle { since: created },
+            state: State::Idle { since },
             last_heartbeat: None,
             last_access_request: None,
         }
@@ -191,45 +201,38 @@ impl Session {
         match &self.state {
             State::Idle { .. } => "IDLE",
             State::Active(_) => "ACTIVE",
-            State::Ended(ended) => ended.as_str(),
+            State::Ended { how, .. } => how.as_str(),
         }
     }
 
     /// Whether it can still be used.
     pub fn is_live(&self) -> bool {
-        !matches!(self.state, State::Ended(_))
+        !matches!(self.state, State::Ended { .. })
     }
 
     /// The end of the paid period, if there is one.
-    pub fn charged_until(&self) -> Option<Timestamp> {
+    pub fn charged_until(&self) -> Option<SessionTime> {
         match &self.state {
             State::Active(usage) => Some(usage.period.until()),
-            State::Idle { .. } | State::Ended(_) => None,
+            State::Idle { .. } | State::Ended { .. } => None,
         }
     }
 
-    /// What falls due next if nobody calls (spec 4.2).
-    pub fn due(&self) -> Option<Due> {
-        let (at, kind) = match &self.state {
-            State::Idle { since } => (since.plus_ms(IDLE_LIMIT_MS), DueKind::Deadline),
-            State::Active(usage) if usage.period.awaits_heartbeat => {
-                (usage.period.heartbeat_deadline().plus_ms(1), DueKind::Deadline)
-            }
-            State::Active(usage) => (usage.period.until(), DueKind::AutomaticCharge),
-            State::Ended(_) => return None,
-        };
-        Some(Due { at, kind, session: self.number })
+    /// When it is forgotten: 30 days after its end.
+    pub fn forgotten_at(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Ended { at, .. } => Some(at.plus_ms(ENDED_KEPT_MS)),
+            State::Idle { .. } | State::Active(_) => None,
+        }
     }
 
     /// What is given back if the current period ends at `now`: one line per charge (spec 4.8).
-    pub fn refunds_at(&self, now: Timestamp) -> Vec<Refund> {
+    pub fn refunds_at(&self, now: SessionTime) -> Vec<Refund> {
         let State::Active(usage) = &self.state else { return Vec::new() };
         let left_ms = usage.period.until().ms_since(now);
         let refund = |line: &ChargeLine| Refund {
-            line_item: line.line_item,
-            activation_id: line.activation_id.clone(),
-            item: line.item,
             tokens: rounding::refund(line.tokens, left_ms, usage.period.length),
+            ..line.undone()
         };
         usage.charges.iter().map(refund).collect()
     }
@@ -239,12 +242,12 @@ impl Session {
         &self,
         command: &AccessCommand,
         period: Period,
-        now: Timestamp,
+        now: SessionTime,
         candidates: &Candidates<'_>,
         balances: &impl Balances,
     ) -> Result<Result<SessionAccess, Refusal>, Missing> {
-        if let State::Ended(ended) = self.state {
-            return Ok(Err(Refusal::SessionEnded(ended)));
+        if let State::Ended { how, .. } = self.state {
+            return Ok(Err(Refusal::SessionEnded(how)));
         }
         let refunds = self.refunds_at(now);
         let access = |verdicts, refunds, postings, next| SessionAccess {
@@ -261,7 +264,7 @@ impl Session {
         if command.request.items.is_empty() {
             let next = match self.state {
                 State::Active(_) => Next::Halted,
-                State::Idle { .. } | State::Ended(_) => Next::Unchanged,
+                State::Idle { .. } | State::Ended { .. } => Next::Unchanged,
             };
             let postings = charge::refunded(&refunds, balances)?;
             return Ok(Ok(access(Vec::new(), refunds, postings, next)));
@@ -289,11 +292,11 @@ impl Session {
     pub fn decide_close(
         &self,
         correlation: CorrelationId,
-        now: Timestamp,
+        now: SessionTime,
         balances: &impl Balances,
     ) -> Result<Result<SessionClosed, Refusal>, Missing> {
-        if let State::Ended(ended) = self.state {
-            return Ok(Err(Refusal::SessionEnded(ended)));
+        if let State::Ended { how, .. } = self.state {
+            return Ok(Err(Refusal::SessionEnded(how)));
         }
         let refunds = self.refunds_at(now);
         let postings: Vec<Posting> = charge::refunded(&refunds, balances)?;
@@ -301,23 +304,40 @@ impl Session {
         Ok(Ok(SessionClosed { session, instance, correlation, refunds, postings }))
     }
 
-    /// A heartbeat (spec 4.4): refused when the session is over.
-    pub fn hear(&mut self, now: Timestamp) -> Result<(), Refusal> {
-        if let State::Ended(ended) = self.state {
-            return Err(Refusal::SessionEnded(ended));
-        }
-        self.last_heartbeat = Some(now);
-        Ok(())
+    /// Notes a sign of life that need not be recorded (spec 4.4).
+    pub fn hear(&mut self, heard: Timestamp) {
+        self.last_heartbeat = self.last_heartbeat.max(Some(heard));
     }
 
-    /// Makes what a record says of this session so.
-    pub fn apply(&mut self, record: &Record) {
+    /// Makes what a record says of this session so; `at` is what the sessions' clock showed then.
+    pub fn apply(&mut self, record: &Record, at: SessionTime) {
+        if let Some(session) = record.event.session() {
+            assert_eq!(session, self.number, "a record goes to the session it names");
+            assert!(self.is_live(), "nothing happens to a session that is over");
+        }
         match &record.event {
-            Event::SessionAccess(access) => self.apply_access(record.at, access),
-            Event::SessionClosed(closed) => {
-                assert_eq!(closed.session, self.number, "a record goes to the session it names");
-                assert!(self.is_live(), "a session is closed once");
-                self.state = State::Ended(Ended::Terminated);
+            Event::SessionAccess(access) => {
+                self.last_access_request = Some(record.at);
+                let (next, request) = (access.next, Arc::clone(&access.request));
+                let charges = charge_lines(&access.verdicts, &access.postings);
+                self.go_on(next, record.at, at, Need::None, request, charges);
+            }
+            Event::AutomaticCharge(charge) => {
+                let State::Active(usage) = &self.state else {
+                    panic!("only what is ACTIVE is charged automatically");
+                };
+                let request = Arc::clone(&usage.request);
+                let charges = charge_lines(&charge.verdicts, &charge.postings);
+                self.go_on(charge.next, record.at, at, Need::Open, request, charges);
+            }
+            Event::SessionClosed(_) | Event::SessionExpired(_) => {
+                self.state = State::Ended { how: Ended::Terminated, at: record.at };
+            }
+            Event::Heartbeat { heard, .. } => {
+                self.hear(*heard);
+                if let State::Active(usage) = &mut self.state {
+                    Arc::make_mut(usage).period.heartbeat = Need::Met;
+                }
             }
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
@@ -326,22 +346,29 @@ impl Session {
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
             | Event::Access(_)
-            | Event::SessionCreated { .. } => {}
+            | Event::SessionCreated { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => {}
         }
     }
 
-    fn apply_access(&mut self, at: Timestamp, access: &SessionAccess) {
-        assert_eq!(access.session, self.number, "a record goes to the session it names");
-        assert!(self.is_live(), "nothing is granted to a session that is over");
-        self.last_access_request = Some(at);
-        match access.next {
+    fn go_on(
+        &mut self,
+        next: Next,
+        at: Timestamp,
+        from: SessionTime,
+        heartbeat: Need,
+        request: Arc<AccessRequest>,
+        charges: Vec<ChargeLine>,
+    ) {
+        match next {
             Next::Unchanged => {}
-            Next::Halted => self.state = State::Idle { since: at },
-            Next::Terminated => self.state = State::Ended(Ended::Terminated),
+            Next::Halted => self.state = State::Idle { since: from },
+            Next::Terminated => self.state = State::Ended { how: Ended::Terminated, at },
             Next::Charged(length) => {
-                let period = PaidPeriod { from: at, length, awaits_heartbeat: false };
-                let charges = charge_lines(&access.verdicts, &access.postings);
-                let request = Arc::clone(&access.request);
+                let period = PaidPeriod { from, length, heartbeat };
                 self.state = State::Active(Arc::new(Use { request, period, charges }));
             }
         }

@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
+use crate::broker::AccessAnswer;
 
 /// `POST /instances/{instanceId}/access-request`
 pub(super) async fn one_off(mut call: Call<'_>) -> Result<Answer, Problem> {
@@ -27,5 +28,9 @@ pub(super) async fn of_session(mut call: Call<'_>) -> Result<Answer, Problem> {
     let (id, request) = (call.param("sessionId"), Arc::new(asked.request));
     let receipt = call.broker().session_access(reach, &id, request, on_deny).await?;
     let json = wire::access::write(call.dialect(), &asked.echo, &receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json))
+    let answer = Answer::json(StatusCode::OK, &receipt, json);
+    Ok(match &receipt.value {
+        AccessAnswer::OneOff(_) => answer,
+        AccessAnswer::Session(_, pacing) => answer.paced(*pacing),
+    })
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 
@@ -11,6 +12,7 @@ use super::problem::{Header, Problem};
 use super::wire::Dialect;
 use crate::broker::Receipt;
 use crate::domain::ids::{CorrelationId, Sequence};
+use crate::domain::session::Pacing;
 
 /// The journal's place that an answer rests on (spec 2.10).
 static SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-sequence");
@@ -23,13 +25,14 @@ pub(super) struct Answer {
     status: StatusCode,
     content_type: HeaderValue,
     sequence: Option<Sequence>,
+    pacing: Option<Pacing>,
     body: Vec<u8>,
 }
 
 impl Answer {
     /// JSON that rests on the journal.
     pub(super) fn json<T>(status: StatusCode, receipt: &Receipt<T>, body: Vec<u8>) -> Answer {
-        Answer { status, content_type: JSON, sequence: Some(receipt.sequence), body }
+        Answer { status, content_type: JSON, sequence: Some(receipt.sequence), pacing: None, body }
     }
 
     /// Done, and nothing to say.
@@ -37,10 +40,15 @@ impl Answer {
         Answer::json(status, receipt, Vec::new())
     }
 
+    /// The same, about a session whose client should be heard of again then.
+    pub(super) fn paced(self, pacing: Pacing) -> Answer {
+        Answer { pacing: Some(pacing), ..self }
+    }
+
     /// Something that rests on nothing.
     pub(super) fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
         let content_type = HeaderValue::from_static(content_type);
-        Answer { status, content_type, sequence: None, body }
+        Answer { status, content_type, sequence: None, pacing: None, body }
     }
 
     /// The response.
@@ -55,7 +63,22 @@ impl Answer {
         if let Some(sequence) = self.sequence {
             headers.insert(&SEQUENCE_HEADER, HeaderValue::from(sequence.get()));
         }
+        if let Some(pacing) = self.pacing {
+            pace(headers, pacing);
+        }
         response
+    }
+}
+
+/// Tells when a session's client should be heard of again (spec 4.4).
+fn pace(headers: &mut HeaderMap, pacing: Pacing) {
+    let Pacing { charged_until, heartbeat_from, heartbeat_due_by } = pacing;
+    for (name, at) in [
+        ("x-charged-until", charged_until),
+        ("x-heartbeat-from", heartbeat_from),
+        ("x-heartbeat-due-by", heartbeat_due_by),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(at.as_ms()));
     }
 }
 
@@ -73,6 +96,9 @@ pub(super) fn of_problem(
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     if let Some(sequence) = problem.sequence() {
         headers.insert(&SEQUENCE_HEADER, HeaderValue::from(sequence.get()));
+    }
+    if let Some(pacing) = problem.pacing() {
+        pace(headers, pacing);
     }
     if problem.closes() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

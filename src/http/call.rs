@@ -16,7 +16,10 @@ use super::problem::Problem;
 use super::routes::{self, Caller, Found, Operation};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
-use super::{Server, access, body, instances, line_items, ops, rate_tables, sessions};
+use super::{
+    Server, access, body, configuration, instances, line_items, ops, rate_tables, sessions,
+    test_clock,
+};
 use crate::auth::Role;
 use crate::broker::Broker;
 
@@ -163,6 +166,13 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::ReadSession => sessions::read(call).await,
         Operation::Heartbeat => sessions::heartbeat(call).await,
         Operation::CloseSession => sessions::close(call).await,
+        Operation::ReadConfiguration => configuration::read(call).await,
+        Operation::ChangeConfiguration => configuration::change(call).await,
+        Operation::ReadTestClock => Ok(test_clock::read(call.broker())),
+        Operation::MoveTestClock => match &call.server.mover {
+            Some(mover) => test_clock::change(call, mover).await,
+            None => Err(routes::unknown_path()),
+        },
         operation @ (Operation::Liveness | Operation::Readiness | Operation::Metrics) => {
             Ok(ops::answer(operation, call.broker(), &call.server.metrics_text))
         }

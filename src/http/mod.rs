@@ -9,6 +9,7 @@ mod access;
 mod answer;
 mod body;
 mod call;
+mod configuration;
 mod connection;
 mod instances;
 mod line_items;
@@ -20,6 +21,7 @@ mod rate_tables;
 mod routes;
 mod scope;
 mod sessions;
+mod test_clock;
 mod wire;
 
 use std::io;
@@ -34,8 +36,10 @@ use self::connection::Phase;
 use self::meters::Meters;
 pub use self::ops::MetricsText;
 use self::routes::Router;
+use self::test_clock::Mover;
 use crate::auth::Verifier;
 use crate::broker::Broker;
+use crate::env::TestClock;
 
 /// How long to wait after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -85,6 +89,7 @@ pub struct Server {
     limits: Limits,
     router: Router,
     meters: Meters,
+    mover: Option<Mover>,
 }
 
 impl Server {
@@ -96,8 +101,13 @@ impl Server {
         metrics_text: MetricsText,
         limits: Limits,
     ) -> Server {
-        let (router, meters) = (Router::new(), Meters::register());
-        Server { broker, verifier, metrics_text, limits, router, meters }
+        let (router, meters) = (Router::new(false), Meters::register());
+        Server { broker, verifier, metrics_text, limits, router, meters, mover: None }
+    }
+
+    /// The same, and whoever administrates moves this clock, which the broker was opened with.
+    pub fn with_test_clock(self, clock: Arc<TestClock>) -> Server {
+        Server { router: Router::new(true), mover: Some(Mover::new(clock)), ..self }
     }
 }
 

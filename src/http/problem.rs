@@ -7,6 +7,7 @@ use super::wire::{Bracket, Dialect, Fault, Json};
 use crate::auth::Forbidden;
 use crate::domain::ids::{CorrelationId, Sequence};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::session::Pacing;
 use crate::error::{BrokerError, Effect};
 
 /// Where the codes are explained.
@@ -112,6 +113,11 @@ impl Problem {
         self.sequence
     }
 
+    /// When a session's client should be heard of again: never, where the session has ended.
+    pub(super) fn pacing(&self) -> Option<Pacing> {
+        (self.status == Status::SessionEnded).then(Pacing::default)
+    }
+
     /// Whether the connection ends with it.
     pub(super) fn closes(&self) -> bool {
         self.closes
@@ -209,6 +215,9 @@ impl From<BrokerError> for Problem {
             BrokerError::Overloaded { .. } | BrokerError::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
+            BrokerError::SessionBusy { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter("1")))
+            }
             BrokerError::RecordTooLong { .. } => return Problem::bad_request(code, detail),
             BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),
             BrokerError::Fault => (StatusCode::INTERNAL_SERVER_ERROR, None),
@@ -247,6 +256,7 @@ mod tests {
             (BrokerError::Overloaded { limit: 1 }, 503, 503),
             (BrokerError::RecordTooLong { bytes: 2, limit: 1 }, 400, 400),
             (BrokerError::Busy, 503, 503),
+            (BrokerError::SessionBusy { limit: 4 }, 429, 429),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),
@@ -254,7 +264,7 @@ mod tests {
         ];
         for (error, v1_0, v1_1) in cases {
             let shown = format!("{error}");
-            let ours = v1_0 >= 500;
+            let ours = v1_0 >= 500 || v1_0 == 429;
             let problem = Problem::from(error);
             let status = |version: Version| problem.status(version.dialect()).as_u16();
             assert_eq!((status(Version::V1_0), status(Version::V1_1)), (v1_0, v1_1), "{shown}");

@@ -26,6 +26,8 @@ pub(super) enum Operation {
     Liveness,
     Readiness,
     Metrics,
+    ReadTestClock,
+    MoveTestClock,
     PublishRateTable,
     ListRateTables,
     DeleteRateTable,
@@ -42,6 +44,8 @@ pub(super) enum Operation {
     SessionAccess,
     Heartbeat,
     CloseSession,
+    ReadConfiguration,
+    ChangeConfiguration,
 }
 
 /// One entry of the table.
@@ -95,6 +99,8 @@ static ROUTES: &[Route] = &[
     route(Method::DELETE, SESSION, ClientOfInstanceOrAdministration, &[], Operation::CloseSession),
     route(Method::GET, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
     route(Method::POST, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
+    route(Method::GET, "/configuration", Administration, &[], Operation::ReadConfiguration),
+    route(Method::PATCH, "/configuration", Administration, &[], Operation::ChangeConfiguration),
 ];
 
 /// Outside the prefixes, for those who run the broker.
@@ -104,10 +110,16 @@ static OUTSIDE: &[Route] = &[
     route(Method::GET, "/metrics", Anyone, &[], Operation::Metrics),
 ];
 
+/// The same, where time is moved by hand; elsewhere these paths do not exist.
+static TEST_CLOCK: &[Route] = &[
+    route(Method::GET, "/test/clock", Administration, &[], Operation::ReadTestClock),
+    route(Method::POST, "/test/clock", Administration, &[], Operation::MoveTestClock),
+];
+
 impl Operation {
     /// All of them: metrics have a row for each.
     pub(super) fn all() -> impl Iterator<Item = Operation> {
-        ROUTES.iter().chain(OUTSIDE).map(|route| route.operation)
+        ROUTES.iter().chain(OUTSIDE).chain(TEST_CLOCK).map(|route| route.operation)
     }
 
     /// The label in metrics.
@@ -116,6 +128,8 @@ impl Operation {
             Operation::Liveness => "liveness",
             Operation::Readiness => "readiness",
             Operation::Metrics => "metrics",
+            Operation::ReadTestClock => "read-test-clock",
+            Operation::MoveTestClock => "move-test-clock",
             Operation::PublishRateTable => "publish-rate-table",
             Operation::ListRateTables => "list-rate-tables",
             Operation::DeleteRateTable => "delete-rate-table",
@@ -132,6 +146,8 @@ impl Operation {
             Operation::SessionAccess => "session-access",
             Operation::Heartbeat => "heartbeat",
             Operation::CloseSession => "close-session",
+            Operation::ReadConfiguration => "read-configuration",
+            Operation::ChangeConfiguration => "change-configuration",
         }
     }
 }
@@ -154,11 +170,14 @@ impl<'p> Found<'_, 'p> {
 }
 
 /// Finds the entry of a call. Built once.
-pub(super) struct Router(matchit::Router<Vec<&'static Route>>);
+pub(super) struct Router {
+    below: matchit::Router<Vec<&'static Route>>,
+    has_test_clock: bool,
+}
 
 impl Router {
     /// The router over [`ROUTES`].
-    pub(super) fn new() -> Router {
+    pub(super) fn new(has_test_clock: bool) -> Router {
         let mut router = matchit::Router::<Vec<&'static Route>>::new();
         for route in ROUTES {
             match router.at_mut(route.path) {
@@ -170,7 +189,7 @@ impl Router {
                 }
             }
         }
-        Router(router)
+        Router { below: router, has_test_clock }
     }
 
     /// The entry for a method and a path: 404 where there is no such path, 405 where it has other
@@ -182,11 +201,13 @@ impl Router {
     ) -> Result<Found<'_, 'p>, Problem> {
         path::check(path).map_err(|bad| Problem::bad_request("bad-path", bad.0))?;
         if let Some((version, rest)) = path::fold(path) {
-            let Ok(matched) = self.0.at(rest) else { return Err(unknown_path()) };
+            let Ok(matched) = self.below.at(rest) else { return Err(unknown_path()) };
             let route = by_method(matched.value.iter().copied(), method)?;
             return Ok(Found { route, version, params: Some(matched.params) });
         }
-        let same_path = OUTSIDE.iter().filter(|route| route.path == path);
+        let test_clock = if self.has_test_clock { TEST_CLOCK } else { &[] };
+        let outside = OUTSIDE.iter().chain(test_clock);
+        let same_path = outside.filter(|route| route.path == path);
         let route = by_method(same_path, method)?;
         Ok(Found { route, version: Version::V1_1, params: None })
     }
@@ -214,7 +235,8 @@ pub(super) fn method_not_allowed(allow: String) -> Problem {
     problem.with_header(Header::Allow(allow))
 }
 
-fn unknown_path() -> Problem {
+/// 404 for what is no path of ours.
+pub(super) fn unknown_path() -> Problem {
     let detail = "there is no such path: it is `/api/v1.0/…` or `/api/v1.1/…`, without a trailing \
                   slash";
     Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
@@ -226,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_route_is_found_by_its_method_and_path() {
-        let router = Router::new();
+        let router = Router::new(false);
         for route in ROUTES {
             let path = route.path.replace(['{', '}'], "");
             for version in ["v1.0", "v1.1"] {
@@ -243,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_told_so() {
-        let router = Router::new();
+        let router = Router::new(false);
         let foo = Method::from_bytes(b"FOO").unwrap();
         let cases = [
             (&Method::GET, "/livez", "ok"),

@@ -10,7 +10,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use super::problem::{Header, Problem};
 use crate::auth::{Forbidden, Principal, Role, Scope, Unauthorized, Verifier};
 use crate::broker::Reach;
-use crate::domain::ids::InstanceId;
+use crate::domain::ids::{InstanceId, Text};
 use crate::domain::refusal::Refusal;
 
 /// Names the instance that a session call is about (spec 2.8).
@@ -112,6 +112,11 @@ impl<'a> Claims<'a> {
         }
         let id = InstanceId::parse(name).ok_or(Refusal::UnknownInstance)?;
         Ok(self.principal.scope(id)?)
+    }
+
+    /// The registered key that the caller's token was signed with.
+    pub(super) fn key_id(&self) -> Text {
+        Text::new(&self.principal.key_id).unwrap_or_else(|_| Text::empty()) // A key id is a text.
     }
 
     /// The sessions that the call may see: all only for administration without a header.

@@ -6,6 +6,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
+use crate::domain::session::Pacing;
 
 /// `POST /sessions`
 pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
@@ -14,7 +15,7 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
     let scope = call.claims.scope(Some(&instance))?;
     let receipt = call.broker().create_session(scope).await?;
     let json = wire::sessions::write_created(receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json))
+    Ok(Answer::json(StatusCode::OK, &receipt, json).paced(Pacing::default()))
 }
 
 /// `GET /sessions?instanceId=`
@@ -32,19 +33,19 @@ pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
     let reach = call.claims.reach()?;
     let receipt = call.broker().session(reach, &call.param("sessionId")).await?;
     let json = wire::sessions::write_details(&receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json))
+    Ok(Answer::json(StatusCode::OK, &receipt, json).paced(receipt.value.pacing))
 }
 
 /// `GET` or `POST /sessions/{sessionId}/heartbeat`
 pub(super) async fn heartbeat(call: Call<'_>) -> Result<Answer, Problem> {
     let reach = call.claims.reach()?;
     let receipt = call.broker().heartbeat(reach, &call.param("sessionId")).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt))
+    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt).paced(receipt.value))
 }
 
 /// `DELETE /sessions/{sessionId}`
 pub(super) async fn close(call: Call<'_>) -> Result<Answer, Problem> {
     let reach = call.claims.reach()?;
     let receipt = call.broker().close_session(reach, &call.param("sessionId")).await?;
-    Ok(Answer::empty(StatusCode::OK, &receipt))
+    Ok(Answer::empty(StatusCode::OK, &receipt).paced(receipt.value))
 }

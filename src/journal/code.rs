@@ -10,6 +10,7 @@ use crate::domain::ids::{
     CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence,
     SessionId, SessionNumber, Text,
 };
+use crate::domain::session_time::SessionTime;
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::tokens::{Count, Rate, Tokens, UNITS_PER_TOKEN};
 
@@ -249,6 +250,16 @@ impl Coded for Period {
     fn take(reader: &mut Reader<'_>) -> Result<Period, CodeError> {
         let period = Period::from_ms(u64::take(reader)?);
         reader.check(period, "a period of nothing")
+    }
+}
+
+impl Coded for SessionTime {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.as_ms().put(bytes);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<SessionTime, CodeError> {
+        Ok(SessionTime::from_ms(u64::take(reader)?))
     }
 }
 

@@ -3,12 +3,16 @@
 
 use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
 use crate::domain::charge::{Denial, Refund, Take, Verdict};
-use crate::domain::event::{Access, Event, Next, Record, SessionAccess, SessionClosed};
+use crate::domain::configuration::Setting;
+use crate::domain::event::{
+    Access, AutomaticCharge, Event, Next, Record, SessionAccess, SessionClosed,
+};
 use crate::domain::ids::Requester;
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
 use crate::domain::rates::{NewRateTable, RatedItem};
 use crate::domain::request::{AccessRequest, RequestedItem};
+use crate::domain::session_time::Outage;
 
 /// Appends a record's bytes.
 pub fn encode(record: &Record, bytes: &mut Vec<u8>) {
@@ -44,6 +48,8 @@ coded_struct! {
         next,
     }
     SessionClosed { session, instance, correlation, refunds, postings }
+    AutomaticCharge { session, instance, correlation, verdicts, refunds, postings, next }
+    Outage { from, to }
 }
 
 coded_enum!(Event {
@@ -57,6 +63,18 @@ coded_enum!(Event {
     8 => SessionCreated { id, instance },
     9 => SessionAccess(access),
     10 => SessionClosed(closed),
+    11 => AutomaticCharge(charge),
+    12 => SessionExpired(closed),
+    13 => Heartbeat { session, instance, heard },
+    14 => Outage(outage),
+    15 => Time,
+    16 => Configured { by, settings },
+    17 => TestClock,
+});
+
+coded_enum!(Setting {
+    1 => TimezoneTolerant(tolerant),
+    2 => ChargePeriod(period),
 });
 
 coded_enum!(KeyClass {

@@ -50,7 +50,7 @@ async fn a_command_whose_reader_has_gone_says_so_with_its_status_alone() {
 #[tokio::test]
 async fn every_command_explains_every_flag() {
     for (command, flags) in [
-        (&["serve"][..], &["--listen <ADDR>", "--data <DIR>", "--issuer <S>"][..]),
+        (&["serve"][..], &["--listen <ADDR>", "--data <DIR>", "--issuer <S>", "--test-clock"][..]),
         (
             &["token"],
             &[

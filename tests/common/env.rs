@@ -62,6 +62,10 @@ impl Clock for ManualClock {
     fn system(&self) -> Timestamp {
         Timestamp::from_ms(self.ms())
     }
+
+    fn is_test_clock(&self) -> bool {
+        true
+    }
 }
 
 /// The same ids for the same seed, in the order in which they are asked for.

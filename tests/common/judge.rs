@@ -117,7 +117,14 @@ fn tag(event: &Event) -> Option<&str> {
         | Event::InstanceCreated { .. }
         | Event::LineItemDeleted { .. }
         | Event::SessionCreated { .. }
-        | Event::SessionClosed(_) => return None,
+        | Event::SessionClosed(_)
+        | Event::AutomaticCharge(_)
+        | Event::SessionExpired(_)
+        | Event::Heartbeat { .. }
+        | Event::Outage(_)
+        | Event::Time
+        | Event::Configured { .. }
+        | Event::TestClock => return None,
     };
     (!tag.is_empty()).then_some(tag)
 }
@@ -165,7 +172,7 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
         }
         (
             Call::PutSession(_, items, on_deny),
-            Told::Access(AccessAnswer::Session(told)),
+            Told::Access(AccessAnswer::Session(told, _)),
             Event::SessionAccess(event),
         ) => {
             assert_eq!(told, event);

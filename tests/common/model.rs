@@ -164,9 +164,10 @@ pub struct Model {
     /// a paid period just ends, and nothing is left of it to refund.
     pub automatic: bool,
     now: u64,
-    timezone_tolerant: bool,
-    charge_period: u64,
-    tables: Vec<RateTable>,
+    /// What was configured, each with its instant.
+    settings: Vec<(u64, Setting)>,
+    /// Each with the instant at which it was published: nobody knew it before.
+    tables: Vec<(u64, RateTable)>,
     instances: Vec<Instance>,
     mappings: Vec<Mapping>,
     sessions: Vec<session::Session>,
@@ -178,8 +179,7 @@ impl Default for Model {
         Model {
             automatic: true,
             now: 0,
-            timezone_tolerant: false,
-            charge_period: HOUR_MS,
+            settings: Vec::new(),
             tables: Vec::new(),
             instances: Vec::new(),
             mappings: Vec::new(),
@@ -211,7 +211,7 @@ impl Model {
         if self.table_position(&table.series, &table.version).is_some() {
             return Err(Refused::Conflict);
         }
-        self.tables.push(table);
+        self.tables.push((at, table));
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl Model {
     pub fn delete_rate_table(&mut self, at: u64, series: &str, version: &str) -> Answer {
         self.advance(at);
         let position = self.table_position(series, version).ok_or(Refused::NotFound)?;
-        if self.tables.get(position).is_some_and(|table| table.effective_from <= at) {
+        if self.tables.get(position).is_some_and(|(_, table)| table.effective_from <= at) {
             return Err(Refused::Conflict);
         }
         self.tables.remove(position);
@@ -239,16 +239,13 @@ impl Model {
     /// PUT `/configuration`, one value (spec 8): 10 minutes to 24 hours, in whole minutes.
     pub fn configure(&mut self, at: u64, setting: Setting) -> Answer {
         self.advance(at);
-        match setting {
-            Setting::TimezoneTolerant(tolerant) => self.timezone_tolerant = tolerant,
-            Setting::ChargePeriod(period) => {
-                let in_range = (10 * MINUTE_MS..=24 * HOUR_MS).contains(&period);
-                if !in_range || !period.is_multiple_of(MINUTE_MS) {
-                    return Err(Refused::Invalid);
-                }
-                self.charge_period = period;
+        if let Setting::ChargePeriod(period) = setting {
+            let in_range = (10 * MINUTE_MS..=24 * HOUR_MS).contains(&period);
+            if !in_range || !period.is_multiple_of(MINUTE_MS) {
+                return Err(Refused::Invalid);
             }
         }
+        self.settings.push((at, setting));
         Ok(())
     }
 
@@ -356,8 +353,26 @@ impl Model {
         if known { Ok(()) } else { Err(Refused::NotFound) }
     }
 
+    fn charge_period(&self, now: u64) -> u64 {
+        let by_then = self.settings.iter().filter(|(at, _)| *at <= now);
+        let periods = by_then.filter_map(|(_, setting)| match setting {
+            Setting::ChargePeriod(period) => Some(*period),
+            Setting::TimezoneTolerant(_) => None,
+        });
+        periods.fold(HOUR_MS, |_, period| period)
+    }
+
+    fn timezone_tolerant(&self, now: u64) -> bool {
+        let by_then = self.settings.iter().filter(|(at, _)| *at <= now);
+        let tolerant = by_then.filter_map(|(_, setting)| match setting {
+            Setting::TimezoneTolerant(tolerant) => Some(*tolerant),
+            Setting::ChargePeriod(_) => None,
+        });
+        tolerant.fold(false, |_, tolerant| tolerant)
+    }
+
     fn table_position(&self, series: &str, version: &str) -> Option<usize> {
-        self.tables.iter().position(|table| table.series == series && table.version == version)
+        self.tables.iter().position(|(_, table)| table.series == series && table.version == version)
     }
 
     fn mapping(&self, index: usize) -> &Mapping {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use farebox::auth::{Principal, Scope};
 use farebox::broker::AccessAnswer;
 use farebox::domain::charge::{Denial, Refund, Verdict};
+use farebox::domain::configuration::Setting;
 use farebox::domain::ids::{InstanceId, LineItemNumber, Requester, Text};
 use farebox::domain::line_item;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::refusal::{Refusal, RefusalKind};
 use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::session::{Ended, OnDeny, Session, State};
-use farebox::domain::time::Timestamp;
+use farebox::domain::time::{Period, Timestamp};
 use farebox::domain::tokens::{AmountError, Count, Decimal, Rate};
 use farebox::error::BrokerError;
 
@@ -143,6 +144,15 @@ pub fn model_terms(terms: &line_item::Terms) -> Terms {
     }
 }
 
+pub fn setting(setting: model::Setting) -> Setting {
+    match setting {
+        model::Setting::TimezoneTolerant(tolerant) => Setting::TimezoneTolerant(tolerant),
+        model::Setting::ChargePeriod(ms) => {
+            Setting::ChargePeriod(Period::from_ms(ms).expect("not nothing"))
+        }
+    }
+}
+
 pub fn on_deny(on_deny: model::OnDeny) -> OnDeny {
     match on_deny {
         model::OnDeny::RollBack => OnDeny::Rollback,
@@ -170,14 +180,23 @@ pub fn session_state(session: &Session) -> SessionState {
     match &session.state {
         State::Idle { .. } => SessionState::Idle,
         State::Active(_) => SessionState::Active,
-        State::Ended(Ended::Terminated) => SessionState::Terminated,
-        State::Ended(Ended::Failed) => SessionState::Failed,
+        State::Ended { how: Ended::Terminated, .. } => SessionState::Terminated,
+        State::Ended { how: Ended::Failed, .. } => SessionState::Failed,
     }
 }
 
 /// What became of each item; `activation` names line items.
 pub fn item_answers(
     request: &AccessRequest,
+    verdicts: &[Verdict],
+    activation: impl Fn(LineItemNumber) -> String,
+) -> Vec<ItemAnswer> {
+    self::verdicts(asked(request), verdicts, activation)
+}
+
+/// What became of these items; `activation` names line items.
+pub fn verdicts(
+    items: Vec<Item>,
     verdicts: &[Verdict],
     activation: impl Fn(LineItemNumber) -> String,
 ) -> Vec<ItemAnswer> {
@@ -197,7 +216,7 @@ pub fn item_answers(
         let lines = takes.iter().map(line).collect();
         ItemAnswer { item, status, total: amount(verdict.total()), lines }
     };
-    asked(request).into_iter().zip(verdicts).map(answer).collect()
+    items.into_iter().zip(verdicts).map(answer).collect()
 }
 
 /// [`item_answers`] of an answer, which names the line items that it charged itself.

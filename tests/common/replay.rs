@@ -6,7 +6,10 @@ use std::ops::{AddAssign, ControlFlow};
 
 use farebox::broker::{Broker, LineItemView, Reach, SessionView};
 use farebox::domain::charge::Verdict;
-use farebox::domain::event::{Access, Event, Next, Record, SessionAccess, SessionClosed};
+use farebox::domain::configuration::Setting;
+use farebox::domain::event::{
+    Access, AutomaticCharge, Event, Next, Record, SessionAccess, SessionClosed,
+};
 use farebox::domain::ids::{
     InstanceId, InstanceNumber, LineItemNumber, Sequence, SessionId, SessionNumber,
 };
@@ -17,10 +20,10 @@ use farebox::domain::tokens::Tokens;
 use farebox::journal::{Journal, format};
 
 use super::model::{
-    Amount, Item, LineItemView as ModelLineItem, Model, OnDeny, SessionAnswer, SessionState, whole,
+    self, Amount, Item, LineItemView as ModelLineItem, Model, OnDeny, SessionAnswer, SessionState,
+    whole,
 };
 use super::product;
-use super::stage;
 
 /// Every durable record, in order.
 pub fn records(journal: &Journal) -> Vec<(Sequence, Record)> {
@@ -51,6 +54,8 @@ pub struct Replay {
     /// How many of the model's movements have been taken over.
     booked: usize,
     stamps: BTreeMap<InstanceNumber, Timestamp>,
+    /// The last record that was played.
+    pub last: Sequence,
     pub counts: Counts,
 }
 
@@ -69,6 +74,9 @@ pub struct Counts {
     pub splits: u64,
     pub denied_sets: u64,
     pub refunds: u64,
+    pub automatic_charges: u64,
+    pub expired: u64,
+    pub heartbeats: u64,
 }
 
 impl AddAssign for Counts {
@@ -79,13 +87,21 @@ impl AddAssign for Counts {
         self.splits += other.splits;
         self.denied_sets += other.denied_sets;
         self.refunds += other.refunds;
+        self.automatic_charges += other.automatic_charges;
+        self.expired += other.expired;
+        self.heartbeats += other.heartbeats;
     }
 }
 
 impl Default for Replay {
     fn default() -> Replay {
         Replay {
-            model: stage::model(),
+            model: {
+                let mut model = Model::default();
+                model.automatic = false; // What falls due has records, and its place among others.
+                model
+            },
+            last: Sequence::ZERO,
             instances: BTreeMap::new(),
             sessions: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -100,6 +116,14 @@ impl Default for Replay {
 }
 
 impl Replay {
+    /// Plays what has come since.
+    pub fn play_from(&mut self, journal: &Journal) {
+        let last = self.last;
+        for (sequence, record) in records(journal).into_iter().filter(|(new, _)| *new > last) {
+            self.record(sequence, &record);
+        }
+    }
+
     /// Has the model do what a record says was done, and compares.
     pub fn record(&mut self, sequence: Sequence, record: &Record) {
         let at = record.at.as_ms();
@@ -108,7 +132,9 @@ impl Replay {
             let last = self.stamps.entry(instance).or_default();
             assert!(*last <= record.at, "stamps of an instance never run backwards");
             *last = record.at;
+            self.check_time_gate(instance, record);
         }
+        self.last = sequence;
         match &record.event {
             Event::KeyRegistered(_) => {}
             Event::RateTablePublished(table) => {
@@ -145,8 +171,74 @@ impl Replay {
             }
             Event::SessionAccess(access) => self.session_access(at, access),
             Event::SessionClosed(closed) => self.session_closed(at, closed),
+            Event::AutomaticCharge(charge) => self.automatic_charge(at, charge),
+            Event::SessionExpired(closed) => self.session_expired(closed),
+            Event::Heartbeat { session, heard, .. } => {
+                let id = self.session(*session);
+                assert_eq!(self.model.heartbeat(heard.as_ms(), &id), Ok(()));
+                self.counts.heartbeats += 1;
+            }
+            Event::Configured { settings, .. } => {
+                for setting in settings {
+                    let setting = match setting {
+                        Setting::TimezoneTolerant(on) => model::Setting::TimezoneTolerant(*on),
+                        Setting::ChargePeriod(period) => {
+                            model::Setting::ChargePeriod(period.as_ms().get())
+                        }
+                    };
+                    assert_eq!(self.model.configure(at, setting), Ok(()));
+                }
+            }
+            Event::Time | Event::TestClock => {}
+            Event::Outage(_) => panic!("a clock that is moved by hand has no outages"),
         }
         self.compare_balances(record.event.postings());
+    }
+
+    /// Nothing in an instance is decided while something is due there; what falls due is decided
+    /// in its order (spec 4.2).
+    fn check_time_gate(&self, instance: InstanceNumber, record: &Record) {
+        let due = self.model.first_due(&self.instance(instance));
+        if matches!(record.event, Event::AutomaticCharge(_) | Event::SessionExpired(_)) {
+            let (_, first) = due.expect("it is due");
+            let session = record.event.session().expect("it is of a session");
+            assert_eq!(first, self.session(session), "out of order: {record:?}");
+        } else {
+            let open = due.filter(|(due, _)| *due <= record.at.as_ms());
+            assert_eq!(open, None, "something is due before {record:?}");
+        }
+    }
+
+    fn automatic_charge(&mut self, at: u64, charge: &AutomaticCharge) {
+        let instance = self.instance(charge.instance);
+        assert_eq!(self.model.first_due(&instance).map(|(due, _)| due), Some(at), "at its time");
+        let expected = self.model.let_happen(&instance);
+        let items: Vec<Item> = expected.items.iter().map(|answer| answer.item.clone()).collect();
+        let name = |number| self.activation(number);
+        let told = SessionAnswer {
+            items: product::verdicts(items, &charge.verdicts, name),
+            refund: product::refunds(&charge.refunds),
+            state: match charge.next {
+                Next::Charged(_) => SessionState::Active,
+                Next::Terminated => SessionState::Terminated,
+                Next::Unchanged | Next::Halted => panic!("charged or over: {charge:?}"),
+            },
+            charged_until: match charge.next {
+                Next::Charged(period) => at + period.as_ms().get(),
+                Next::Unchanged | Next::Halted | Next::Terminated => 0,
+            },
+        };
+        assert_eq!(told, expected, "{charge:?}");
+        self.counts.automatic_charges += 1;
+        self.count(&charge.verdicts);
+    }
+
+    fn session_expired(&mut self, closed: &SessionClosed) {
+        let instance = self.instance(closed.instance);
+        let expected = self.model.let_happen(&instance);
+        assert_eq!(product::refunds(&closed.refunds), expected.refund, "{closed:?}");
+        assert_eq!(expected.state, SessionState::Terminated);
+        self.counts.expired += 1;
     }
 
     fn place(&self, event: &Event) -> Option<InstanceNumber> {
@@ -156,11 +248,17 @@ impl Replay {
             | Event::SessionCreated { instance, .. } => Some(*instance),
             Event::Access(access) => Some(access.instance),
             Event::SessionAccess(access) => Some(access.instance),
-            Event::SessionClosed(closed) => Some(closed.instance),
+            Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.instance),
+            Event::AutomaticCharge(charge) => Some(charge.instance),
+            Event::Heartbeat { instance, .. } => Some(*instance),
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
-            | Event::InstanceCreated { .. } => None,
+            | Event::InstanceCreated { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock => None,
         }
     }
 
@@ -317,18 +415,22 @@ impl Replay {
         let expected = self.model.session_view(&session.id.to_string()).expect("it exists");
         let items: Vec<Item> = match &session.state {
             State::Active(usage) => product::asked(&usage.request),
-            State::Idle { .. } | State::Ended(_) => Vec::new(),
+            State::Idle { .. } | State::Ended { .. } => Vec::new(),
         };
         let ms = |time: Option<Timestamp>| time.map_or(0, |time| time.as_ms());
         assert_eq!(product::session_state(session), expected.state, "session {}", session.id);
-        assert_eq!(ms(session.charged_until()), expected.charged_until, "session {}", session.id);
+        let charged_until = told.pacing.charged_until.as_ms();
+        assert_eq!(charged_until, expected.charged_until, "session {}", session.id);
         assert_eq!(items, expected.items, "session {}", session.id);
         let last = ms(session.last_access_request);
         assert_eq!(last, expected.last_access_request, "session {}", session.id);
     }
 
-    /// Everything that can be read of a broker is as the model has it.
-    pub async fn check_all(&self, broker: &Broker) {
+    /// Everything that can be read of a broker is as the model has it, once what is due by now has
+    /// been run and played too.
+    pub async fn check_all(&mut self, broker: &Broker) {
+        broker.catch_up().await.expect("what is due can be run");
+        self.play_from(broker.journal());
         for instance in self.instances.values() {
             let scope = product::scope(*instance);
             let told = broker.line_items(scope).await.expect("they can be listed");

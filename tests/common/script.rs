@@ -6,7 +6,7 @@
 
 use super::model::{
     Amount, Answer, Available, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny, Overdraft,
-    RateTable, RatedItem, Refused, SessionAnswer, SessionState, Terms, decimal, text,
+    RateTable, RatedItem, Refused, SessionAnswer, SessionState, Setting, Terms, decimal, text,
 };
 
 /// Minute 0 of every story.
@@ -39,6 +39,7 @@ pub trait Stage {
     fn used(&mut self, at: u64, instance: &str, id: &str) -> Answer<Amount>;
     fn available(&mut self, at: u64, instance: &str, id: &str) -> Answer<Available>;
     fn line_items(&mut self, at: u64, instance: &str) -> Vec<String>;
+    fn configure(&mut self, at: u64, setting: Setting) -> Answer;
 }
 
 /// One story of a file.
@@ -185,6 +186,18 @@ fn outcome<T>(answer: Result<T, Refused>, shown: impl Fn(&T) -> String) -> Strin
     }
 }
 
+/// Such as `timezone.tolerant=true`; intervals in whole minutes, `PT10M`.
+fn parsed(word: &str) -> Setting {
+    match word.split_once('=') {
+        Some(("timezone.tolerant", value)) => Setting::TimezoneTolerant(value == "true"),
+        Some(("session.charge.period", value)) => {
+            let minutes = value.trim_start_matches("PT").trim_end_matches('M');
+            Setting::ChargePeriod(60_000 * minutes.parse::<u64>().expect("minutes"))
+        }
+        _ => panic!("bad setting `{word}`"),
+    }
+}
+
 /// Runs one command and shows its answer.
 pub fn run(stage: &mut impl Stage, at: u64, command: &str) -> String {
     let words: Vec<&str> = command.split_whitespace().collect();
@@ -234,6 +247,7 @@ pub fn run(stage: &mut impl Stage, at: u64, command: &str) -> String {
             Available::Tokens(tokens) => text(tokens),
             Available::Unbounded => "unbounded".to_owned(),
         }),
+        ["set", setting] => outcome(stage.configure(at, parsed(setting)), ok),
         ["lines"] => stage.line_items(at, "I").join(" "),
         _ => panic!("unknown command `{command}`"),
     }

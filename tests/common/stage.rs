@@ -14,17 +14,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::env::{self, ManualClock, SeededIds};
 use super::model::{
     Amount, Answer, Available, Item, ItemAnswer, Model, OnDeny, RateTable, Refused, SessionAnswer,
-    SessionState, Terms,
+    SessionState, Setting, Terms,
 };
 use super::product;
 use super::script::Stage;
-
-/// The model as far as this release goes: nothing falls due.
-pub fn model() -> Model {
-    let mut model = Model::default();
-    model.automatic = false;
-    model
-}
 
 impl Stage for Model {
     fn publish_rate_table(&mut self, at: u64, table: RateTable) -> Answer {
@@ -100,6 +93,10 @@ impl Stage for Model {
         Model::available(self, instance, id)
     }
 
+    fn configure(&mut self, at: u64, setting: Setting) -> Answer {
+        Model::configure(self, at, setting)
+    }
+
     fn line_items(&mut self, at: u64, instance: &str) -> Vec<String> {
         self.advance(at);
         let lines = Model::line_items(self, instance).expect("it exists");
@@ -150,9 +147,8 @@ impl Library {
 
     fn state(&self, id: &str) -> (SessionState, u64) {
         let asked = self.broker.session(Reach::Everywhere, id);
-        let session = self.runtime.block_on(asked).expect("it exists").value.session;
-        let charged_until = session.charged_until().map_or(0, |until| until.as_ms());
-        (product::session_state(&session), charged_until)
+        let view = self.runtime.block_on(asked).expect("it exists").value;
+        (product::session_state(&view.session), view.pacing.charged_until.as_ms())
     }
 
     /// The record that an answer rests on: what it refunded stands there only.
@@ -252,7 +248,7 @@ impl Stage for Library {
         let on_deny = product::on_deny(on_deny);
         let asked = self.broker.session_access(Reach::Everywhere, &id, request, on_deny);
         let answer = self.runtime.block_on(asked).map_err(|error| product::refused(&error))?.value;
-        let AccessAnswer::Session(access) = &answer else { panic!("a session's answer") };
+        let AccessAnswer::Session(access, _) = &answer else { panic!("a session's answer") };
         let (state, charged_until) = self.state(&id);
         if let Next::Charged(period) = access.next {
             assert_eq!(charged_until, at + period.as_ms().get(), "what was paid for is kept");
@@ -300,6 +296,14 @@ impl Stage for Library {
                 Available::Tokens(product::amount(line_item.available(balance.used)))
             }
         })
+    }
+
+    fn configure(&mut self, at: u64, setting: Setting) -> Answer {
+        self.clock.set(at);
+        let setting = product::setting(setting);
+        let changed = self.broker.configure(vec![setting], product::text("key"));
+        let answer = self.runtime.block_on(changed);
+        answer.map(|_| ()).map_err(|error| product::refused(&error))
     }
 
     fn line_items(&mut self, at: u64, instance: &str) -> Vec<String> {

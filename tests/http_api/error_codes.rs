@@ -14,7 +14,14 @@ const FILES: &[&str] = &[
 ];
 /// Labels of metrics look like codes.
 const WITHOUT_CODES: &str = "meters.rs";
-const NO_CODES: &[&str] = &["not-ready", "x-instance-id", "x-sequence"];
+const NO_CODES: &[&str] = &[
+    "not-ready",
+    "x-charged-until",
+    "x-heartbeat-due-by",
+    "x-heartbeat-from",
+    "x-instance-id",
+    "x-sequence",
+];
 /// Codes of a single word cannot be told from other words.
 const SINGLE_WORDS: &[&str] = &["forbidden", "overloaded", "stopping"];
 

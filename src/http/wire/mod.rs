@@ -4,12 +4,14 @@
 //! the other files are one operation's bodies each. No rule about tokens stands here.
 
 pub(super) mod access;
+pub(super) mod configuration;
 mod document;
 pub(super) mod instances;
 pub(super) mod line_items;
 pub(super) mod rate_tables;
 mod read;
 pub(super) mod sessions;
+pub(super) mod test_clock;
 mod v1_0;
 mod v1_1;
 mod write;

@@ -60,12 +60,12 @@ pub(crate) fn write_list(sessions: &[SessionView]) -> Vec<u8> {
     let never = Timestamp::from_ms(0);
     let mut json = Json::with_capacity(16 + 256 * sessions.len());
     json.open(Bracket::Array);
-    for SessionView { instance, session } in sessions {
+    for SessionView { instance, session, pacing } in sessions {
         json.open(Bracket::Object);
         json.id("sessionId", session.id);
         json.id("instanceId", instance);
         json.text("state", session.state_name());
-        json.plain("chargedUntil", session.charged_until().unwrap_or(never));
+        json.plain("chargedUntil", pacing.charged_until);
         json.plain("lastHeartBeat", session.last_heartbeat.unwrap_or(never));
         json.plain("lastAccessRequest", session.last_access_request.unwrap_or(never));
         json.close(Bracket::Object);
@@ -75,7 +75,7 @@ pub(crate) fn write_list(sessions: &[SessionView]) -> Vec<u8> {
 }
 
 /// Writes one session and what it uses.
-pub(crate) fn write_details(SessionView { instance, session }: &SessionView) -> Vec<u8> {
+pub(crate) fn write_details(SessionView { instance, session, .. }: &SessionView) -> Vec<u8> {
     let mut json = Json::with_capacity(512);
     json.open(Bracket::Object);
     json.id("sessionId", session.id);

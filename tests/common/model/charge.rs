@@ -185,7 +185,7 @@ impl Model {
 
     /// Spec 3.2: DEPLOYED, elastic, within its dates; in charging order.
     fn candidates(&self, instance: &str, now: u64) -> Vec<usize> {
-        let slack = if self.timezone_tolerant { 12 * HOUR_MS } else { 0 };
+        let slack = if self.timezone_tolerant(now) { 12 * HOUR_MS } else { 0 };
         let mut indices = self.in_charging_order(instance);
         indices.retain(|index| {
             let terms = &self.mapping(*index).terms;
@@ -212,9 +212,11 @@ impl Model {
     /// Spec 3.1: the latest effective table of the line item's series, and no other.
     fn rate(&self, mapping: usize, item: &Item, now: u64) -> Option<Amount> {
         let series = &self.mapping(mapping).terms.series;
+        let known = self.tables.iter().filter(|(published, _)| *published <= now);
         let effective = |t: &&super::RateTable| t.series == *series && t.effective_from <= now;
+        let effective = known.map(|(_, table)| table).filter(effective);
         // Of equals `max_by_key` takes the last, which is the later created.
-        let table = self.tables.iter().filter(effective).max_by_key(|t| t.effective_from)?;
+        let table = effective.max_by_key(|t| t.effective_from)?;
         let same =
             |rated: &&super::RatedItem| rated.name == item.name && rated.version == item.version;
         table.items.iter().find(same).map(|rated| rated.rate.clone())

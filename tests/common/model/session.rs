@@ -59,6 +59,8 @@ struct Segment {
     cause: Cause,
     /// Whether a heartbeat came within the window (spec 4.2).
     confirmed: bool,
+    /// Whether its charge was taken back as made in error: the whole of it (spec 4.4).
+    undone: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +83,20 @@ enum Group {
     AutomaticCharge,
 }
 
+/// What became of each item, and what was given back.
+type Happened = (Vec<ItemAnswer>, Vec<(String, Amount)>);
+
+impl ItemAnswer {
+    /// What would have been granted has no status where another item is denied (spec 3.6).
+    fn spare(&mut self) {
+        if self.status == Status::CheckedOut {
+            self.status = Status::NoStatus;
+            self.total = whole(0);
+            self.lines.clear();
+        }
+    }
+}
+
 impl Segment {
     /// The last millisecond at which a heartbeat counts: half the interval (spec 4.2).
     fn deadline(&self) -> u64 {
@@ -95,7 +111,10 @@ impl Segment {
     fn refunds(&self, until: u64) -> Vec<(usize, Amount)> {
         let left = whole(self.paid_until.saturating_sub(until));
         let share = left / whole(self.paid_until - self.start);
-        let refund = |line: &ChargeLine| (line.mapping, floor_6(&(&line.tokens * &share)));
+        let refund = |line: &ChargeLine| match self.undone {
+            true => (line.mapping, line.tokens.clone()),
+            false => (line.mapping, floor_6(&(&line.tokens * &share))),
+        };
         self.lines.iter().map(refund).collect()
     }
 }
@@ -179,11 +198,7 @@ impl Model {
             self.begin_period(index, at, items, lines.concat(), Cause::Access);
             return Ok(self.session_answer(index, answers, refund));
         }
-        for answer in answers.iter_mut().filter(|a| a.status == Status::CheckedOut) {
-            answer.status = Status::NoStatus;
-            answer.total = whole(0);
-            answer.lines.clear();
-        }
+        answers.iter_mut().for_each(ItemAnswer::spare);
         let refund = match on_deny {
             OnDeny::RollBack => Vec::new(),
             OnDeny::Terminate => self.terminate(index, at, at),
@@ -247,48 +262,77 @@ impl Model {
         assert!(self.now <= at || !self.automatic, "time runs backwards: {} to {at}", self.now);
         while let Some((due, group, index)) = self.next_due().filter(|(due, ..)| *due <= at) {
             self.now = due;
-            match group {
-                Group::DeadlineOrExpiry => self.expire(index, due),
-                Group::AutomaticCharge => self.charge_again(index, due),
-            }
+            self.happen(due, group, index);
         }
         self.now = at;
+    }
+
+    /// What falls due first in an instance, whatever the time: when, and in which session.
+    pub fn first_due(&self, instance: &str) -> Option<(u64, String)> {
+        let (due, _, index) = self.first_due_of(|session| session.instance == instance)?;
+        Some((due, self.session(index).id.clone()))
+    }
+
+    /// Lets that happen, and tells what it came to.
+    pub fn let_happen(&mut self, instance: &str) -> SessionAnswer {
+        let first = self.first_due_of(|session| session.instance == instance);
+        let (due, group, index) = first.expect("something is due");
+        self.now = due;
+        let (items, refund) = self.happen(due, group, index);
+        self.session_answer(index, items, refund)
+    }
+
+    fn happen(&mut self, due: u64, group: Group, index: usize) -> Happened {
+        match group {
+            Group::DeadlineOrExpiry => (Vec::new(), self.expire(index, due)),
+            Group::AutomaticCharge => self.charge_again(index, due),
+        }
     }
 
     fn next_due(&self) -> Option<Due> {
         if !self.automatic {
             return None;
         }
+        self.first_due_of(|_| true)
+    }
+
+    fn first_due_of(&self, wanted: impl Fn(&Session) -> bool) -> Option<Due> {
         let due = |(index, session): (usize, &Session)| {
-            session.due().map(|(at, group)| (at, group, index))
+            session.due().filter(|_| wanted(session)).map(|(at, group)| (at, group, index))
         };
         self.sessions.iter().enumerate().filter_map(due).min()
     }
 
     /// The idle limit, or a missing heartbeat: the whole charge back, stamped with the deadline.
-    fn expire(&mut self, index: usize, due: u64) {
+    fn expire(&mut self, index: usize, due: u64) -> Vec<(String, Amount)> {
         let (stamp, used_until) = match self.session(index).current() {
             Some(period) => (period.deadline(), period.start),
             None => (due, due),
         };
-        self.terminate(index, stamp, used_until);
+        if self.session(index).state == SessionState::Active {
+            self.session_mut(index).segments.last_mut().expect("it is ACTIVE").undone = true;
+        }
+        self.terminate(index, stamp, used_until)
     }
 
     /// Spec 4.3: the same items at today's prices, for the next interval, or the end.
-    fn charge_again(&mut self, index: usize, due: u64) {
+    fn charge_again(&mut self, index: usize, due: u64) -> Happened {
         let session = self.session(index);
         let items = session.current().map(|period| period.items.clone()).unwrap_or_default();
         let outcomes = self.allocate_each(&session.instance, &items, due, Pending::new());
+        let mut answers = self.answers(&items, &outcomes);
+        let refund = self.end_period(index, due, due);
         match outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
             Ok(lines) => {
-                self.session_mut(index).segments.last_mut().expect("it is ACTIVE").used_until =
-                    Some(due);
                 self.begin_period(index, due, items, lines.concat(), Cause::AutomaticCharge);
             }
             Err(_) => {
-                self.terminate(index, due, due);
+                answers.iter_mut().for_each(ItemAnswer::spare);
+                self.session_mut(index).state = SessionState::Terminated;
+                self.remove_unused();
             }
         }
+        (answers, refund)
     }
 }
 
@@ -327,10 +371,10 @@ impl Model {
         for line in &lines {
             self.book(start, line.mapping, Some(&id), cause, line.tokens.clone());
         }
-        let paid_until = start + self.charge_period;
+        let paid_until = start + self.charge_period(start);
         let session = self.session_mut(index);
         session.state = SessionState::Active;
-        let (used_until, confirmed) = (None, false);
+        let (used_until, confirmed, undone) = (None, false, false);
         session.segments.push(Segment {
             start,
             paid_until,
@@ -339,6 +383,7 @@ impl Model {
             lines,
             cause,
             confirmed,
+            undone,
         });
         self.remove_unused();
     }

@@ -1,0 +1,81 @@
+//! The time gate (spec 4.2): nothing in an instance is decided at `now` while something is due
+//! there. Whoever takes the exclusive turn runs the queue first, each event at its own time.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::directory::Found;
+use super::session::SessionMessage;
+use super::turn::{ExclusiveTurn, Instance};
+use super::{Core, answered};
+use crate::domain::ids::SessionId;
+use crate::domain::session::Due;
+use crate::domain::session_time::SessionTime;
+use crate::domain::time::Timestamp;
+use crate::error::BrokerError;
+
+/// After so many events the journal may catch up too: what is due takes no permit, so nothing else
+/// bounds what is queued.
+const EVENTS_UNSETTLED_MAX: usize = 1_000;
+
+impl Core {
+    /// What the sessions' clock shows now.
+    pub(crate) fn session_now(&self) -> SessionTime {
+        self.ledger.tenant().outages.session_time(self.ledger.now())
+    }
+
+    /// Runs what is due in an instance, in its order. Gives the turn back with the moment up to
+    /// which nothing is open: what is decided in the turn is decided at that moment.
+    pub(crate) async fn catch_up(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        mut turn: ExclusiveTurn,
+    ) -> Result<(ExclusiveTurn, Timestamp), BrokerError> {
+        let mut events = 0;
+        loop {
+            let now = self.ledger.now();
+            let session_time = self.ledger.tenant().outages.session_time(now);
+            self.forget_ended(instance, &mut turn, now);
+            let Some((due, id)) = turn.first_due(session_time) else { return Ok((turn, now)) };
+            turn = self.run_due(instance, turn, due, id).await?;
+            events += 1;
+            if events % EVENTS_UNSETTLED_MAX == 0 {
+                self.ledger.settled().await?;
+            }
+        }
+    }
+
+    /// Has a session decide what falls due in it.
+    async fn run_due(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        turn: ExclusiveTurn,
+        due: Due,
+        id: SessionId,
+    ) -> Result<ExclusiveTurn, BrokerError> {
+        let actor = match self.directory.session(self, id)? {
+            Found::Alive(actor) => actor,
+            Found::Dead => {
+                self.session_state(instance, id).await?;
+                return Ok(turn); // Asleep again: the next look wakes it.
+            }
+            Found::Absent => return Err(BrokerError::Fault), // The roster names what exists.
+        };
+        let (back, turn_again) = oneshot::channel();
+        let _ = actor.send_message(SessionMessage::Due { due, turn, back }); // Dead: no answer.
+        match answered(turn_again).await? {
+            Some(ran) => ran,
+            None => Ok(instance.exclude().await), // The turn fell with the actor.
+        }
+    }
+
+    /// Ended sessions stay readable for 30 days (spec 4.1).
+    fn forget_ended(&self, instance: &Arc<Instance>, turn: &mut ExclusiveTurn, now: Timestamp) {
+        let forgotten = turn.take_forgotten(now);
+        for (number, id) in &forgotten {
+            self.directory.remove_session(*id);
+            self.ledger.forget(instance, *number, *id);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Settings (spec 2.9, 8): always names and values as texts.
+
+use std::borrow::Cow;
+
+use serde::de::MapAccess;
+
+use super::read::{self, Fault, Flaw, Shape, Value, required};
+use super::{Bracket, Json};
+use crate::domain::configuration::Configuration;
+
+/// More than there are settings: somebody may name one twice.
+const SETTINGS_MAX: usize = 100;
+
+/// A setting as it was sent.
+#[derive(Debug)]
+pub(crate) struct Named {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its value.
+    pub(crate) value: String,
+}
+
+/// Reads what is to be changed: a list of settings, or a single one.
+pub(crate) fn read(body: &[u8]) -> Result<Vec<Named>, Fault> {
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
+        return read::object::<Pair<'_>>(body).map(|named| vec![named]);
+    }
+    // A list is read as the only member of an object, in its own line; faults name it as it was.
+    let wrapped = [b"{\"settings\":", body, b"}"].concat();
+    let named = read::object::<Wrapped>(&wrapped);
+    named.map_err(|fault| Fault { detail: fault.detail.replace("`/settings", "`"), ..fault })
+}
+
+#[derive(Default)]
+struct Wrapped(Option<Vec<Named>>);
+
+impl<'a> Shape<'a> for Wrapped {
+    type Whole = Vec<Named>;
+    const MEMBERS: &'static [&'static str] = &["settings"];
+
+    fn set<A: MapAccess<'a>>(
+        &mut self,
+        _member: &'static str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        self.0 = Some(value.list::<Pair<'a>>(SETTINGS_MAX)?);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<Named>, Flaw> {
+        let named = self.0.unwrap_or_default();
+        if named.is_empty() {
+            return Err(Flaw::new("no-items", "must name at least one setting"));
+        }
+        Ok(named)
+    }
+}
+
+#[derive(Default)]
+struct Pair<'a> {
+    name: Option<Cow<'a, str>>,
+    value: Option<Cow<'a, str>>,
+}
+
+impl<'a> Shape<'a> for Pair<'a> {
+    type Whole = Named;
+    const MEMBERS: &'static [&'static str] = &["name", "value"];
+
+    fn set<A: MapAccess<'a>>(
+        &mut self,
+        member: &'static str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match member {
+            "name" => self.name = Some(value.string()?),
+            _ => self.value = Some(value.string()?),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Named, Flaw> {
+        let name = required(self.name, "name")?.into_owned();
+        Ok(Named { name, value: required(self.value, "value")?.into_owned() })
+    }
+}
+
+/// Writes all settings; who changed one and when, where it is not at its default.
+pub(crate) fn write(configuration: &Configuration) -> Vec<u8> {
+    let mut json = Json::with_capacity(256);
+    json.open(Bracket::Array);
+    for (setting, changed) in configuration.settings() {
+        json.open(Bracket::Object);
+        json.text("name", setting.name().as_str());
+        json.text("value", &setting.value());
+        if let Some(changed) = changed {
+            json.plain("modified", changed.at);
+            json.text("updatedBy", changed.by.as_str());
+        }
+        json.close(Bracket::Object);
+    }
+    json.close(Bracket::Array);
+    json.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_a_list_or_a_single_setting() {
+        for (body, expected) in [
+            (r#"{"name":"a","value":"b"}"#, "ok 1"),
+            (r#"[{"name":"a","value":"b"}]"#, "ok 1"),
+            (r#" [ {"name":"a","value":"b"}, {"name":"c","value":"d"} ] "#, "ok 2"),
+            ("[]", "no-items"),
+            ("[1]", "bad-type"),
+            (r#"{"name":"a","value":true}"#, "bad-type"),
+            (r#"[{"name":"a"}]"#, "missing-field"),
+            (r#"[{"name":"a","value":"b","modified":1}]"#, "unknown-field"),
+            (r#"[{"name":"a","value":"b"}"#, "bad-json"),
+            ("", "bad-json"),
+        ] {
+            let found = read(body.as_bytes());
+            let found =
+                found.map_or_else(|fault| fault.code.to_owned(), |n| format!("ok {}", n.len()));
+            assert_eq!(found, expected, "{body}");
+        }
+        let fault = read(br#"[{"name":"a","value":1}]"#).unwrap_err();
+        assert!(fault.detail.starts_with("`/0/value`"), "{}", fault.detail);
+    }
+}
