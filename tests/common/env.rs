@@ -13,12 +13,15 @@ use farebox::env::{Clock, IdSource};
 
 use super::dice::mixed;
 
+/// So few that owners go to sleep and wake all the time.
+const AWAKE: usize = 3;
+
 /// Settings for many small brokers: short segments, which are made of zeros in advance, and time
 /// limits that a slow machine does not meet.
 pub fn settings() -> Settings {
     let answer_within = Duration::from_secs(120);
     let limits = Limits { answer_within, ..Limits::default() };
-    Settings { limits, segment_bytes: 64 << 10, ..Settings::default() }
+    Settings { limits, segment_bytes: 64 << 10, awake: AWAKE, ..Settings::default() }
 }
 
 /// Broker time in the test's hands. Both clocks show it, so it never runs backwards.
