@@ -304,11 +304,12 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownSession`], [`Refusal::SessionEnded`].
     pub async fn heartbeat(&self, reach: Reach, id: &str) -> Answer<Pacing> {
-        let (session, _) = self.find_session(reach, id)?;
         let heard = self.now();
-        self.core().directory.hear(session, heard); // Before it waits: in time is in time.
         let message = |call| SessionMessage::Heartbeat { heard, call };
-        self.tell_session(reach, id, Lane::Priority, message).await
+        let (id, scope) = self.find_session(reach, id)?;
+        let waiting = self.enter_session(id, scope, Lane::Priority)?;
+        self.core().directory.hear(id, heard); // Before it waits: in time is in time.
+        self.tell(id, waiting, message).await
     }
 
     /// Ends a session and refunds the rest of its period (spec 4.7).
@@ -331,23 +332,27 @@ impl Broker {
     }
 
     /// Changes settings, all of them at once; `by` is the key id of who asks. They hold from the
-    /// next charge on (spec 2.9, 8).
+    /// next charge on (spec 2.9, 8). Says what holds from here on.
     ///
     /// # Errors
     /// Only those of the broker itself: a [`Setting`] that exists is valid.
-    pub async fn configure(&self, settings: Vec<Setting>, by: Text) -> Answer<()> {
+    pub async fn configure(&self, settings: Vec<Setting>, by: Text) -> Answer<Configuration> {
         self.check_room()?;
         self.ask_catalogue(|reply| CatalogueMessage::Configure { settings, by, reply }).await
     }
 
     /// Runs everything that is due by now, each event at its own time, and waits until all of it
-    /// is durable. A broker does so by itself, unless its clock is moved by hand.
+    /// is durable, and that time has come so far. A broker does so by itself, unless its clock is
+    /// moved by hand.
     ///
     /// # Errors
     /// If something could not be run: it is still due.
-    pub async fn catch_up(&self) -> Result<(), BrokerError> {
+    pub async fn catch_up(&self) -> Answer<Timestamp> {
+        let ledger = &self.core().ledger;
         catch_up_all(self.core()).await?;
-        self.core().ledger.settled().await.map(|_| ())
+        let value = ledger.leave_mark()?;
+        let sequence = ledger.settled().await?;
+        Ok(Receipt { value, sequence })
     }
 
     /// A fresh id, for an answer that no decision gave one.

@@ -48,7 +48,7 @@ pub const HTTP_REQUEST_SECONDS: &str = "farebox_http_request_seconds";
 
 /// Tells the recorder every metric's unit and meaning. To be called once, after installing it.
 pub fn describe() {
-    use metrics::{Unit, describe_counter, describe_histogram};
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS_TOTAL, Unit::Count, "answered HTTP requests");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "time from head to answer");
     describe_counter!(ACTOR_PANICS_TOTAL, Unit::Count, "actors that died of a panic");
@@ -64,6 +64,16 @@ pub fn describe() {
         JOURNAL_REPLAYED_RECORDS_TOTAL,
         Unit::Count,
         "records read back at start that no snapshot had"
+    );
+    describe_counter!(
+        OUTAGE_SECONDS_TOTAL,
+        Unit::Seconds,
+        "broker time in which nobody was there and sessions stood still"
+    );
+    describe_gauge!(
+        CLOCK_BEHIND_SECONDS,
+        Unit::Seconds,
+        "how far the system's clock is behind broker time"
     );
     describe_histogram!(
         JOURNAL_REPLAY_SECONDS,

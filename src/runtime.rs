@@ -10,6 +10,7 @@ use farebox::broker::{Broker, Opened, Options};
 use farebox::domain::time::Timestamp;
 use farebox::env::{Clock as _, SystemClock, TestClock};
 use farebox::http;
+use farebox::journal::SEGMENT_SUFFIX;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -110,7 +111,8 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
 
 /// A new directory starts now, any other where it has got to.
 fn test_clock_for(data: &Path) -> Arc<TestClock> {
-    let is_new = !data.join("journal").exists();
+    let mut files = std::fs::read_dir(data.join("journal")).into_iter().flatten().flatten();
+    let is_new = !files.any(|file| file.file_name().to_string_lossy().ends_with(SEGMENT_SUFFIX));
     let start = if is_new { SystemClock::new().system() } else { Timestamp::default() };
     Arc::new(TestClock::new(start))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Core;
 use crate::domain::ids::InstanceId;
@@ -18,6 +18,9 @@ use crate::error::BrokerError;
 const AT_ONCE: usize = 64;
 /// The longest sleep: time can come by in other ways than by passing.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often ended sessions are looked for that nobody asks after.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
 /// When each instance has something coming.
 #[derive(Debug, Default)]
@@ -62,7 +65,12 @@ impl Alarm {
 
 /// Sleeps until something is due, runs it, for ever. The broker ends it.
 pub(crate) async fn run(core: Arc<Core>) {
+    let mut swept = Instant::now();
     loop {
+        if swept.elapsed() >= SWEEP_EVERY {
+            forget_everywhere(&core).await;
+            swept = Instant::now();
+        }
         match catch_up_all(&core).await {
             Ok(()) => {
                 let wait = core.alarm.first().map_or(LOOK_AGAIN, |first| {
@@ -96,8 +104,18 @@ pub(crate) async fn catch_up_all(core: &Arc<Core>) -> Result<(), BrokerError> {
                 core.catch_up(&instance, turn).await.map(drop)
             });
         }
+        let mut failed = Ok(());
         while let Some(ended) = running.join_next().await {
-            ended.unwrap_or(Err(BrokerError::Fault))?;
+            failed = failed.and(ended.unwrap_or(Err(BrokerError::Fault))); // Of all the first.
         }
+        failed?;
+    }
+}
+
+/// Forgets what ended long ago, also where nobody calls any more.
+async fn forget_everywhere(core: &Arc<Core>) {
+    for instance in core.directory.instances() {
+        let mut turn = instance.exclude().await;
+        core.forget_ended(&instance, &mut turn, core.ledger.now());
     }
 }

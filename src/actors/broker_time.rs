@@ -81,8 +81,12 @@ impl BrokerTime {
     /// told, and the horizon stays until it is recorded.
     fn tick(&self) -> Option<Timestamp> {
         let (broker, system) = (self.unbounded(), self.clock.system());
-        gauge!(CLOCK_BEHIND_SECONDS).set(Duration::from_millis(broker.ms_since(system)));
         let last = *self.last_tick.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind_ms = broker.ms_since(system);
+        gauge!(CLOCK_BEHIND_SECONDS).set(Duration::from_millis(behind_ms));
+        if behind_ms > OUTAGE_MIN_MS && last.broker.ms_since(last.system) <= OUTAGE_MIN_MS {
+            tracing::warn!(behind_ms, "the system's clock fell behind: broker time goes on");
+        }
         let passed = broker.ms_since(last.broker).max(system.ms_since(last.system));
         if passed <= OUTAGE_MIN_MS && system.ms_since(broker) <= OUTAGE_MIN_MS {
             self.resume(broker, Some(system));
@@ -145,7 +149,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     loop {
         ticks.tick().await;
         let ticked = match core.ledger.time().tick() {
-            None => core.ledger.leave_mark(),
+            None => core.ledger.leave_mark().map(drop),
             Some(to) => core.record_outage(to).await,
         };
         if let Err(error) = ticked {

@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::snapshot;
 use super::turn::{ExclusiveTurn, Instance};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms};
-use crate::domain::configuration::Setting;
+use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
@@ -72,7 +72,7 @@ pub(crate) enum CatalogueMessage {
     Configure {
         settings: Vec<Setting>,
         by: Text,
-        reply: Reply<()>,
+        reply: Reply<Configuration>,
     },
     /// The broker was not there until `to`.
     Outage {
@@ -126,7 +126,7 @@ impl CatalogueActor {
         instance: Option<&Arc<Instance>>,
         decide: impl FnOnce(&Registry, &Tenant, Timestamp) -> Result<Record, Refusal>,
         reply: Reply<T>,
-        answer: impl FnOnce(Sequence, &Registry) -> T,
+        answer: impl FnOnce(Sequence, &Next) -> T,
     ) {
         let mut reply = Some(reply);
         let recorded = self.core.ledger.append_and_publish(
@@ -134,7 +134,7 @@ impl CatalogueActor {
             |now| decide(&owned.registry, &self.core.ledger.tenant(), now),
             |sequence, record| {
                 let next = self.next(&owned.registry, instance, sequence, record);
-                let answer = answer(sequence, &next.registry);
+                let answer = answer(sequence, &next);
                 let reply = reply.take().expect("a record is prepared once");
                 (reply.with(Ok(answer)), next)
             },
@@ -274,11 +274,7 @@ impl CatalogueActor {
         }
         // Deleted, here or elsewhere: its owner still knows whether a session uses it. Without the
         // turn of its instance a dead owner cannot be rebuilt, and counts as in use until it is.
-        // One that has just gone to sleep answers the second time.
-        let mut balance = self.core.told_line_item(instance, mapping.number).await?;
-        if balance.is_none() {
-            balance = self.core.told_line_item(instance, mapping.number).await?;
-        }
+        let balance = self.core.overheard_line_item(mapping.number).await?;
         let in_use = balance.is_none_or(|balance| balance.state.open_lines > 0);
         Ok(if in_use { Err(Refusal::RemovalPending) } else { Ok(Balance::default()) })
     }
@@ -359,8 +355,8 @@ impl Actor for CatalogueActor {
                     let event = registry.decide_instance(id, short_name, account_id);
                     Ok(Record { at, event })
                 };
-                self.record(owned, None, decide, reply, |sequence, registry| {
-                    let entry = registry.instance(InstanceNumber::new(sequence));
+                self.record(owned, None, decide, reply, |sequence, next| {
+                    let entry = next.registry.instance(InstanceNumber::new(sequence));
                     entry.expect("the registry has taken it over")
                 });
             }
@@ -378,7 +374,10 @@ impl Actor for CatalogueActor {
             CatalogueMessage::Configure { settings, by, reply } => {
                 let decide =
                     |_: &_, _: &_, at| Ok(Record { at, event: Event::Configured { by, settings } });
-                self.record(owned, None, decide, reply, |_, _| ());
+                self.record(owned, None, decide, reply, |_, next| {
+                    let tenant = next.tenant.as_ref().expect("settings are the tenant's");
+                    tenant.configuration.latest().clone()
+                });
             }
             CatalogueMessage::Outage { to, done } => {
                 let _ = done.send(self.record_outage(owned, to)); // Who asked may have gone.

@@ -15,6 +15,7 @@ use super::turn::Instance;
 use crate::domain::ids::{InstanceId, LineItemNumber, Sequence, SessionId, SessionNumber};
 use crate::domain::limits::SESSION_CALLS_MAX;
 use crate::domain::line_item::Balance;
+use crate::domain::refusal::Refusal;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
@@ -101,14 +102,23 @@ impl Directory {
         }
     }
 
-    /// Takes a place among the calls of a session; `None` where they are too many.
-    pub(crate) fn enter_session(self: &Arc<Directory>, id: SessionId) -> Option<SessionPlace> {
-        let mut found = self.sessions.get_mut(&id)?;
+    /// Takes a place among the calls of a session, unless they are too many.
+    pub(crate) fn enter_session(
+        self: &Arc<Directory>,
+        id: SessionId,
+    ) -> Result<SessionPlace, BrokerError> {
+        let found = self.sessions.get_mut(&id);
+        let mut found = found.ok_or(BrokerError::from(Refusal::UnknownSession))?;
         if found.calls >= SESSION_CALLS_MAX {
-            return None;
+            return Err(BrokerError::SessionBusy { limit: SESSION_CALLS_MAX });
         }
         found.calls += 1;
-        Some(SessionPlace { directory: Arc::clone(self), id })
+        Ok(SessionPlace { directory: Arc::clone(self), id })
+    }
+
+    /// All instances.
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.instances.iter().map(|instance| Arc::clone(&instance)).collect()
     }
 
     /// Notes that a heartbeat was received.

@@ -71,7 +71,12 @@ impl Core {
     }
 
     /// Ended sessions stay readable for 30 days (spec 4.1).
-    fn forget_ended(&self, instance: &Arc<Instance>, turn: &mut ExclusiveTurn, now: Timestamp) {
+    pub(super) fn forget_ended(
+        &self,
+        instance: &Arc<Instance>,
+        turn: &mut ExclusiveTurn,
+        now: Timestamp,
+    ) {
         let forgotten = turn.take_forgotten(now);
         for (number, id) in &forgotten {
             self.directory.remove_session(*id);

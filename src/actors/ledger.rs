@@ -234,11 +234,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sees to it that the journal's last stamp is not old: what passes after it is an outage to
-    /// the next start.
-    pub(crate) fn leave_mark(&self) -> Result<(), BrokerError> {
-        let highest = Timestamp::from_ms(self.highest_ms.load(Ordering::SeqCst));
-        if self.now().ms_since(highest) >= MARK_EVERY_MS { self.note(Event::Time) } else { Ok(()) }
+    /// Sees to it that the journal knows how far time has come: what passes after its last stamp is
+    /// an outage to the next start. Says how far.
+    pub(crate) fn leave_mark(&self) -> Result<Timestamp, BrokerError> {
+        let (now, highest) = (self.now(), self.highest_ms.load(Ordering::SeqCst));
+        let old_ms = if self.time.is_by_hand() { 1 } else { MARK_EVERY_MS };
+        if now.ms_since(Timestamp::from_ms(highest)) >= old_ms {
+            self.note(Event::Time)?;
+        }
+        Ok(now)
     }
 
     /// Notes that a session is forgotten, for the next snapshot.

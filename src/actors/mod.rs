@@ -54,7 +54,7 @@ pub use reply::{Answer, Receipt};
 pub(crate) use access::Job;
 pub(crate) use alarm::Alarm;
 pub(crate) use catalogue::{CatalogueMessage, Placed};
-pub(crate) use directory::{Directory, Found, Versioned};
+pub(crate) use directory::{Directory, Found, SessionPlace, Versioned};
 pub(crate) use gate::{Gate, Lane, Permit};
 pub(crate) use ledger::{Ledger, NotAppended, Owner};
 pub(crate) use line_item::LineItemMessage;

@@ -151,6 +151,28 @@ impl Core {
         }
     }
 
+    /// What a line item tells to one who holds no turn of its instance, and so must not wake it;
+    /// `None` where it is dead. It may go to sleep while it is asked: then it is asked again.
+    pub(super) async fn overheard_line_item(
+        self: &Arc<Core>,
+        number: LineItemNumber,
+    ) -> Result<Option<Versioned<Balance>>, BrokerError> {
+        loop {
+            if let Some(asleep) = self.directory.sleeping_line_item(number) {
+                return Ok(Some(asleep));
+            }
+            let Some(Found::Alive(actor)) = self.directory.awake_line_item(number) else {
+                return Ok(self.directory.sleeping_line_item(number));
+            };
+            let (sender, receiver) = oneshot::channel();
+            let _ = actor.send_message(LineItemMessage::Ask(sender)); // Dead: no answer comes.
+            if let Some(told) = answered(receiver).await? {
+                return Ok(Some(told));
+            }
+            tokio::task::yield_now().await; // Whoever puts it to sleep is about to say so.
+        }
+    }
+
     /// What a session tells of itself; `None` where it is dead.
     async fn told_session(
         self: &Arc<Core>,

@@ -8,11 +8,10 @@ use tokio::time::{Instant, timeout_at};
 use super::{Answer, Broker, Reach};
 use crate::actors::{
     CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Lane, Permit, Placed, Reply,
-    SessionCall, SessionMessage,
+    SessionCall, SessionMessage, SessionPlace,
 };
 use crate::auth::Scope;
 use crate::domain::ids::SessionId;
-use crate::domain::limits::SESSION_CALLS_MAX;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
@@ -25,6 +24,13 @@ pub(super) struct Turn {
     /// The moment up to which nothing is open in it.
     pub(super) now: Timestamp,
     pub(super) deadline: Instant,
+}
+
+/// A call on a session that has been let in.
+pub(super) struct Entered {
+    instance: Arc<Instance>,
+    place: SessionPlace,
+    permit: Permit,
 }
 
 pub(super) type Waiting<T> = oneshot::Receiver<Answer<T>>;
@@ -82,6 +88,10 @@ impl Broker {
     pub(super) async fn turn(&self, scope: Scope, lane: Lane) -> Result<Turn, BrokerError> {
         let instance = self.instance(scope)?;
         let permit = self.core().gate.try_enter(lane, Some(&instance.shares))?;
+        self.turn_for(instance, permit).await
+    }
+
+    async fn turn_for(&self, instance: Arc<Instance>, permit: Permit) -> Result<Turn, BrokerError> {
         let deadline = self.deadline();
         let Ok(turn) = timeout_at(deadline, instance.exclude()).await else {
             let limit = self.inner.settings.limits.in_flight_per_instance;
@@ -158,6 +168,19 @@ impl Broker {
         }
     }
 
+    /// Gets a call on a session in: a place among those of the session, and a permit.
+    pub(super) fn enter_session(
+        &self,
+        id: SessionId,
+        scope: Scope,
+        lane: Lane,
+    ) -> Result<Entered, BrokerError> {
+        let instance = self.instance(scope)?;
+        let place = self.core().directory.enter_session(id)?;
+        let permit = self.core().gate.try_enter(lane, Some(&instance.shares))?;
+        Ok(Entered { instance, place, permit })
+    }
+
     pub(super) async fn tell_session<T: Send + 'static>(
         &self,
         reach: Reach,
@@ -166,9 +189,19 @@ impl Broker {
         message: impl FnOnce(SessionCall<T>) -> SessionMessage,
     ) -> Answer<T> {
         let (id, scope) = self.find_session(reach, id)?;
-        let place = self.core().directory.enter_session(id);
-        let place = place.ok_or(BrokerError::SessionBusy { limit: SESSION_CALLS_MAX })?;
-        let Turn { instance, permit, turn, now, deadline } = self.turn(scope, lane).await?;
+        let entered = self.enter_session(id, scope, lane)?;
+        self.tell(id, entered, message).await
+    }
+
+    pub(super) async fn tell<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        entered: Entered,
+        message: impl FnOnce(SessionCall<T>) -> SessionMessage,
+    ) -> Answer<T> {
+        let Entered { instance, place, permit } = entered;
+        let Turn { instance, permit, turn, now, deadline } =
+            self.turn_for(instance, permit).await?;
         let (reply, answer) = Reply::new(permit, deadline);
         let message = message(SessionCall { turn, now, reply, place });
         let core = Arc::clone(self.core());

@@ -11,7 +11,7 @@ use crate::domain::configuration::Setting;
 /// `GET /configuration`
 pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
     let receipt = call.broker().configuration().await?;
-    let json = wire::configuration::write(&receipt.value);
+    let json = wire::configuration::write(call.dialect(), &receipt.value);
     Ok(Answer::json(StatusCode::OK, &receipt, json))
 }
 
@@ -22,8 +22,7 @@ pub(super) async fn change(mut call: Call<'_>) -> Result<Answer, Problem> {
     let settings = named.iter().map(|named| Setting::parse(&named.name, &named.value));
     let settings = settings.collect::<Result<Vec<_>, _>>()?;
     let by = call.claims.key_id();
-    let changed = call.broker().configure(settings, by).await?;
-    let receipt = call.broker().configuration().await?;
-    let json = wire::configuration::write(&receipt.value);
-    Ok(Answer::json(StatusCode::OK, &changed, json))
+    let receipt = call.broker().configure(settings, by).await?;
+    let json = wire::configuration::write(call.dialect(), &receipt.value);
+    Ok(Answer::json(StatusCode::OK, &receipt, json))
 }

@@ -24,7 +24,7 @@ impl Mover {
 
 /// `GET /test/clock`
 pub(super) fn read(broker: &Broker) -> Answer {
-    now(broker.now())
+    Answer::plain(StatusCode::OK, "application/json", now(broker.now()))
 }
 
 /// `POST /test/clock`
@@ -42,14 +42,14 @@ pub(super) async fn change(mut call: Call<'_>, mover: &Mover) -> Result<Answer, 
         return Err(Problem::bad_request("bad-time", detail));
     }
     clock.advance(after.ms_since(before));
-    call.broker().catch_up().await?;
-    Ok(now(call.broker().now()))
+    let receipt = call.broker().catch_up().await?;
+    Ok(Answer::json(StatusCode::OK, &receipt, now(receipt.value)))
 }
 
-fn now(at: Timestamp) -> Answer {
+fn now(at: Timestamp) -> Vec<u8> {
     let mut json = Json::with_capacity(32);
     json.open(Bracket::Object);
     json.plain("now", at);
     json.close(Bracket::Object);
-    Answer::plain(StatusCode::OK, "application/json", json.into_bytes())
+    json.into_bytes()
 }

@@ -72,6 +72,16 @@ impl Directory {
     }
 }
 
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing would do, were it not for a child process that is just being started: until it
+        // has become another program it holds the file too, and the lock with it.
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock(); // It falls with the process anyhow.
+        }
+    }
+}
+
 impl Disk for Directory {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();

@@ -7,7 +7,8 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::layout::{END_FILE, End, PAGE_BYTES, Page, SegmentHeader, VERSION, in_memory, is_zero};
 
-const SEGMENT_SUFFIX: &str = ".segment";
+/// What the name of every segment ends with.
+pub const SEGMENT_SUFFIX: &str = ".segment";
 /// A file under this suffix is not finished: whatever it is, it may be removed.
 pub(super) const UNFINISHED_SUFFIX: &str = ".unfinished";
 

@@ -1,7 +1,7 @@
 //! What happens to a session if nobody calls: automatic charges, heartbeat deadlines, the idle limit
 //! (spec 4.2 to 4.4). Whoever runs it does so at its own time and in its order.
 
-use super::{ChargeLine, Need, PaidPeriod, Session, State, charged_line_items};
+use super::{ChargeLine, Need, PaidPeriod, Session, State};
 use crate::domain::charge::{self, Balances, Candidates, Denial, Missing, Verdict};
 use crate::domain::event::{AutomaticCharge, Next, SessionClosed};
 use crate::domain::ids::{CorrelationId, SessionNumber};
@@ -110,10 +110,10 @@ impl Session {
         let refunds = self.refunds_at(usage.period.until());
         let set = charge::whole_set(&usage.request.items, &refunds, candidates, balances)?;
         let (verdicts, postings, next) = match set {
-            Ok(granted) if charged_line_items(&granted.verdicts) <= LINE_ITEMS_CHARGED_MAX => {
+            Ok(granted) if granted.postings.len() <= LINE_ITEMS_CHARGED_MAX => {
                 (granted.verdicts, granted.postings, Next::Charged(period))
             }
-            // On more line items than its end could name: as good as short.
+            // It would name more line items, old and new, than fit a record: as good as short.
             Ok(granted) => {
                 let denied = granted.verdicts.iter().map(|_| Verdict::Denied(Denial::Insufficient));
                 (denied.collect(), charge::refunded(&refunds, balances)?, Next::Terminated)

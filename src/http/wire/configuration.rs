@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::de::MapAccess;
 
 use super::read::{self, Fault, Flaw, Shape, Value, required};
-use super::{Bracket, Json};
-use crate::domain::configuration::Configuration;
+use super::{Bracket, Dialect, Json};
+use crate::domain::configuration::{Configuration, SettingName};
 
 /// More than there are settings: somebody may name one twice.
 const SETTINGS_MAX: usize = 100;
@@ -85,10 +85,13 @@ impl<'a> Shape<'a> for Pair<'a> {
 }
 
 /// Writes all settings; who changed one and when, where it is not at its default.
-pub(crate) fn write(configuration: &Configuration) -> Vec<u8> {
+pub(crate) fn write(dialect: &Dialect, configuration: &Configuration) -> Vec<u8> {
     let mut json = Json::with_capacity(256);
     json.open(Bracket::Array);
     for (setting, changed) in configuration.settings() {
+        if setting.name() == SettingName::ChargePeriod && !dialect.charge_period {
+            continue;
+        }
         json.open(Bracket::Object);
         json.text("name", setting.name().as_str());
         json.text("value", &setting.value());

@@ -35,6 +35,8 @@ pub(super) struct Dialect {
     pub(super) session_ended: StatusCode,
     /// Whether line items have `attributes.resetFrequency`.
     reset_frequency: bool,
+    /// Whether `session.charge.period` is listed among the settings.
+    charge_period: bool,
 }
 
 /// The version of the API that a path names.

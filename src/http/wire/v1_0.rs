@@ -13,4 +13,5 @@ pub(super) static DIALECT: Dialect = Dialect {
     line_item_faults: "errors",
     session_ended: StatusCode::FORBIDDEN,
     reset_frequency: false,
+    charge_period: false,
 };

@@ -13,4 +13,5 @@ pub(super) static DIALECT: Dialect = Dialect {
     line_item_faults: "message",
     session_ended: StatusCode::CONFLICT,
     reset_frequency: true,
+    charge_period: true,
 };
