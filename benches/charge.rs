@@ -70,7 +70,7 @@ fn decide(criterion: &mut Criterion) {
         let (instance, balances) = (instance(line_items), Alike(Tokens::whole(used)));
         criterion.bench_function(&format!("decide: {name}"), |bencher| {
             bencher.iter(|| {
-                let candidates = Candidates::at(NOW, &instance, &rates, false);
+                let candidates = Candidates::at(NOW, NOW, &instance, &rates, false);
                 one_off(black_box(&items), &candidates, &balances)
             });
         });

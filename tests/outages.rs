@@ -151,6 +151,8 @@ impl World {
     }
 
     fn outages(&self) -> Vec<Outage> {
+        let asked = self.broker.line_items(self.scope);
+        self.still.runtime.block_on(asked).expect("answered once all before it is durable");
         let events = records(self.broker.journal()).into_iter().map(|(_, record)| record.event);
         let outages =
             events.filter_map(|event| if let Event::Outage(o) = event { Some(o) } else { None });

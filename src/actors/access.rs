@@ -97,10 +97,15 @@ impl Basis {
         self.tenant.outages.session_time(self.now)
     }
 
-    /// The line items that may be charged now.
+    /// The line items that a call may charge now.
     pub(crate) fn candidates(&self) -> Candidates<'_> {
-        let tolerant = self.tenant.configuration.at(self.now).timezone_tolerant;
-        Candidates::at(self.now, &self.instance, &self.tenant.rates, tolerant)
+        self.candidates_known(self.now)
+    }
+
+    /// The line items that may be charged now, as far as the producer had set things up by `known`.
+    pub(crate) fn candidates_known(&self, known: Timestamp) -> Candidates<'_> {
+        let tolerant = self.tenant.configuration.at(known).timezone_tolerant;
+        Candidates::at(self.now, known, &self.instance, &self.tenant.rates, tolerant)
     }
 }
 

@@ -185,8 +185,10 @@ impl SessionActor {
         let heard = self.core.directory.heard(owned.state.id);
         let decide = |session: &Session, basis: &Basis, view: &View| {
             if due.kind == DueKind::AutomaticCharge {
-                let period = basis.tenant.configuration.at(basis.now).charge_period;
-                let candidates = basis.candidates();
+                // A change of its own millisecond comes after it, whichever was recorded first.
+                let known = basis.now.minus_ms(1);
+                let period = basis.tenant.configuration.at(known).charge_period;
+                let candidates = basis.candidates_known(known);
                 let charge =
                     session.decide_automatic_charge(correlation, period, &candidates, view)?;
                 return Ok(Ok(Event::AutomaticCharge(Arc::new(charge))));

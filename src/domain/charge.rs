@@ -47,9 +47,11 @@ pub struct Candidates<'a>(Vec<Candidate<'a>>);
 
 impl<'a> Candidates<'a> {
     /// Those of the instance that are elastic, deployed and inside their window (spec 3.2), each
-    /// with the table of its own series that holds at `now` (spec 3.1).
+    /// with the table of its own series that holds at `now` of those published at or before
+    /// `published` (spec 3.1).
     pub fn at(
         now: Timestamp,
+        published: Timestamp,
         instance: &'a InstanceCatalogue,
         rates: &'a Rates,
         tolerant: bool,
@@ -60,7 +62,7 @@ impl<'a> Candidates<'a> {
                 let series = &line_item.terms.series;
                 let table = match candidates.last() {
                     Some(last) if last.line_item.terms.series == *series => last.table,
-                    Some(_) | None => rates.effective(series, now),
+                    Some(_) | None => rates.effective(series, now, published),
                 };
                 candidates.push(Candidate { line_item, table });
             }

@@ -134,13 +134,19 @@ impl Rates {
         }
     }
 
-    /// The table of a series that holds at `now`: the most recently effective of those that were
-    /// published by then (spec 3.1). So what falls due late is priced as it would have been on time.
-    pub fn effective(&self, series: &Text, now: Timestamp) -> Option<&RateTable> {
+    /// The table of a series that holds at `now`: the most recently effective of those published at
+    /// or before `published` (spec 3.1). So what falls due late is priced as it would have been on
+    /// time.
+    pub fn effective(
+        &self,
+        series: &Text,
+        now: Timestamp,
+        published: Timestamp,
+    ) -> Option<&RateTable> {
         let tables = self.series.get(series)?;
         let taken_effect = tables.partition_point(|table| table.effective_from <= now);
         let mut newest_first = tables.get(..taken_effect)?.iter().rev();
-        newest_first.find(|table| table.created <= now).map(Arc::as_ref)
+        newest_first.find(|table| table.created <= published).map(Arc::as_ref)
     }
 
     /// The table of this version in this series.
@@ -194,7 +200,7 @@ mod tests {
         rates.insert(Arc::new(table(4, "", 0, &[("Photo", "1.0", 9)])));
         let price = |series: &str, now: u64, name: &str, version: &str| {
             rates
-                .effective(&text(series), Timestamp::from_ms(now))
+                .effective(&text(series), Timestamp::from_ms(now), Timestamp::default())
                 .and_then(|table| table.price(&text(name), &text(version)))
                 .map(|rate| rate.to_string())
         };

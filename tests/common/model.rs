@@ -140,6 +140,25 @@ pub struct Movement {
     pub tokens: Amount,
 }
 
+/// When something is charged, and up to when what the producer set up counts for it.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: u64,
+    known: u64,
+}
+
+impl Moment {
+    /// What somebody asks comes after all that was set up by then.
+    fn of_a_call(at: u64) -> Moment {
+        Moment { at, known: at }
+    }
+
+    /// What falls due comes before all that is set up in its own millisecond (spec 4.2).
+    fn of_an_event(at: u64) -> Moment {
+        Moment { at, known: at - 1 }
+    }
+}
+
 /// Whether a mapping still shows (spec 6: deferred removal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
@@ -353,8 +372,8 @@ impl Model {
         if known { Ok(()) } else { Err(Refused::NotFound) }
     }
 
-    fn charge_period(&self, now: u64) -> u64 {
-        let by_then = self.settings.iter().filter(|(at, _)| *at <= now);
+    fn charge_period(&self, when: Moment) -> u64 {
+        let by_then = self.settings.iter().filter(|(at, _)| *at <= when.known);
         let periods = by_then.filter_map(|(_, setting)| match setting {
             Setting::ChargePeriod(period) => Some(*period),
             Setting::TimezoneTolerant(_) => None,
@@ -362,8 +381,8 @@ impl Model {
         periods.fold(HOUR_MS, |_, period| period)
     }
 
-    fn timezone_tolerant(&self, now: u64) -> bool {
-        let by_then = self.settings.iter().filter(|(at, _)| *at <= now);
+    fn timezone_tolerant(&self, when: Moment) -> bool {
+        let by_then = self.settings.iter().filter(|(at, _)| *at <= when.known);
         let tolerant = by_then.filter_map(|(_, setting)| match setting {
             Setting::TimezoneTolerant(tolerant) => Some(*tolerant),
             Setting::ChargePeriod(_) => None,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::amount::{Amount, ceil_9, decimal, half_even_9, whole};
-use super::{Answer, Cause, HOUR_MS, LineItemState, Model, Movement, Overdraft, Presence, Refused};
+use super::{
+    Answer, Cause, HOUR_MS, LineItemState, Model, Moment, Movement, Overdraft, Presence, Refused,
+};
 
 const ITEMS_MAX: usize = 100;
 
@@ -104,7 +106,7 @@ impl Model {
         self.advance(at);
         let items = checked_items(items)?;
         self.known_instance(instance)?;
-        let outcomes = self.allocate_each(instance, &items, at, Pending::new());
+        let outcomes = self.allocate_each(instance, &items, Moment::of_a_call(at), Pending::new());
         for line in outcomes.iter().flatten().flatten() {
             self.book(at, line.mapping, None, Cause::Access, line.tokens.clone());
         }
@@ -116,12 +118,12 @@ impl Model {
         &self,
         instance: &str,
         items: &[Item],
-        now: u64,
+        when: Moment,
         mut pending: Pending,
     ) -> Outcomes {
         let mut outcomes = Outcomes::new();
         for item in items {
-            let outcome = self.allocate(instance, item, now, &pending);
+            let outcome = self.allocate(instance, item, when, &pending);
             for line in outcome.iter().flatten() {
                 *pending.entry(line.mapping).or_insert(whole(0)) += &line.tokens;
             }
@@ -135,14 +137,14 @@ impl Model {
         &self,
         instance: &str,
         item: &Item,
-        now: u64,
+        when: Moment,
         pending: &Pending,
     ) -> Result<Vec<ChargeLine>, Status> {
-        let usable = self.candidates(instance, now);
+        let usable = self.candidates(instance, when);
         if usable.is_empty() {
             return Err(Status::NoActiveLineItem);
         }
-        let with_rate = |index| Some((index, self.rate(index, item, now)?));
+        let with_rate = |index| Some((index, self.rate(index, item, when)?));
         let priced: Vec<(usize, Amount)> = usable.into_iter().filter_map(with_rate).collect();
         if priced.is_empty() {
             return Err(Status::ItemNotFound);
@@ -184,13 +186,15 @@ impl Model {
     }
 
     /// Spec 3.2: DEPLOYED, elastic, within its dates; in charging order.
-    fn candidates(&self, instance: &str, now: u64) -> Vec<usize> {
-        let slack = if self.timezone_tolerant(now) { 12 * HOUR_MS } else { 0 };
+    fn candidates(&self, instance: &str, when: Moment) -> Vec<usize> {
+        let slack = if self.timezone_tolerant(when) { 12 * HOUR_MS } else { 0 };
         let mut indices = self.in_charging_order(instance);
         indices.retain(|index| {
             let terms = &self.mapping(*index).terms;
             let (from, to) = (terms.start.saturating_sub(slack), terms.end.saturating_add(slack));
-            terms.elastic && terms.state == LineItemState::Deployed && from <= now && now <= to
+            terms.elastic
+                && terms.state == LineItemState::Deployed
+                && (from..=to).contains(&when.at)
         });
         indices
     }
@@ -210,10 +214,10 @@ impl Model {
     }
 
     /// Spec 3.1: the latest effective table of the line item's series, and no other.
-    fn rate(&self, mapping: usize, item: &Item, now: u64) -> Option<Amount> {
+    fn rate(&self, mapping: usize, item: &Item, when: Moment) -> Option<Amount> {
         let series = &self.mapping(mapping).terms.series;
-        let known = self.tables.iter().filter(|(published, _)| *published <= now);
-        let effective = |t: &&super::RateTable| t.series == *series && t.effective_from <= now;
+        let known = self.tables.iter().filter(|(published, _)| *published <= when.known);
+        let effective = |t: &&super::RateTable| t.series == *series && t.effective_from <= when.at;
         let effective = known.map(|(_, table)| table).filter(effective);
         // Of equals `max_by_key` takes the last, which is the later created.
         let table = effective.max_by_key(|t| t.effective_from)?;

@@ -2,7 +2,7 @@
 
 use super::amount::{Amount, floor_6, whole};
 use super::charge::{ChargeLine, Item, ItemAnswer, Pending, Status, checked_items};
-use super::{Answer, Cause, HOUR_MS, Model, Refused};
+use super::{Answer, Cause, HOUR_MS, Model, Moment, Refused};
 
 const IDLE_LIMIT_MS: u64 = 30 * 24 * HOUR_MS;
 
@@ -186,16 +186,16 @@ impl Model {
             return Ok(self.session_answer(index, Vec::new(), refund));
         }
 
-        let session = self.session(index);
+        let (session, when) = (self.session(index), Moment::of_a_call(at));
         let mut pending = Pending::new();
         for (mapping, tokens) in session.current().iter().flat_map(|period| period.refunds(at)) {
             *pending.entry(mapping).or_insert(whole(0)) -= tokens;
         }
-        let outcomes = self.allocate_each(&session.instance, &items, at, pending);
+        let outcomes = self.allocate_each(&session.instance, &items, when, pending);
         let mut answers = self.answers(&items, &outcomes);
         if let Ok(lines) = outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
             let refund = self.end_period(index, at, at);
-            self.begin_period(index, at, items, lines.concat(), Cause::Access);
+            self.begin_period(index, when, items, lines.concat(), Cause::Access);
             return Ok(self.session_answer(index, answers, refund));
         }
         answers.iter_mut().for_each(ItemAnswer::spare);
@@ -317,14 +317,14 @@ impl Model {
 
     /// Spec 4.3: the same items at today's prices, for the next interval, or the end.
     fn charge_again(&mut self, index: usize, due: u64) -> Happened {
-        let session = self.session(index);
+        let (session, when) = (self.session(index), Moment::of_an_event(due));
         let items = session.current().map(|period| period.items.clone()).unwrap_or_default();
-        let outcomes = self.allocate_each(&session.instance, &items, due, Pending::new());
+        let outcomes = self.allocate_each(&session.instance, &items, when, Pending::new());
         let mut answers = self.answers(&items, &outcomes);
         let refund = self.end_period(index, due, due);
         match outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
             Ok(lines) => {
-                self.begin_period(index, due, items, lines.concat(), Cause::AutomaticCharge);
+                self.begin_period(index, when, items, lines.concat(), Cause::AutomaticCharge);
             }
             Err(_) => {
                 answers.iter_mut().for_each(ItemAnswer::spare);
@@ -362,16 +362,16 @@ impl Model {
     fn begin_period(
         &mut self,
         index: usize,
-        start: u64,
+        when: Moment,
         items: Vec<Item>,
         lines: Vec<ChargeLine>,
         cause: Cause,
     ) {
-        let id = self.session(index).id.clone();
+        let (id, start) = (self.session(index).id.clone(), when.at);
         for line in &lines {
             self.book(start, line.mapping, Some(&id), cause, line.tokens.clone());
         }
-        let paid_until = start + self.charge_period(start);
+        let paid_until = start + self.charge_period(when);
         let session = self.session_mut(index);
         session.state = SessionState::Active;
         let (used_until, confirmed, undone) = (None, false, false);
