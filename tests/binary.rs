@@ -39,5 +39,7 @@ mod kill;
 mod process;
 #[path = "binary/signals.rs"]
 mod signals;
+#[path = "binary/test_clock.rs"]
+mod test_clock;
 #[path = "binary/world.rs"]
 mod world;

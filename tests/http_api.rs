@@ -2,6 +2,8 @@
 
 #[path = "http_api/authorization.rs"]
 mod authorization;
+#[path = "http_api/configuration.rs"]
+mod configuration;
 #[path = "http_api/edge.rs"]
 mod edge;
 #[path = "http_api/error_codes.rs"]
@@ -10,6 +12,8 @@ mod error_codes;
 mod http_client;
 #[path = "common/server.rs"]
 mod server;
+#[path = "http_api/sessions_in_time.rs"]
+mod sessions_in_time;
 
 use serde_json::{Value, json};
 use server::{TestServer, line_item, start, text};

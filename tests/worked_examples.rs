@@ -1,10 +1,12 @@
 //! The worked examples of the specification (section 11) and what they leave open, told once and
-//! played twice: to the library, and to the independent model, which must agree.
+//! played three times: to the library, to the independent model, which must agree, and over HTTP in
+//! both versions of the API.
 //!
 //! Not here: what only the edge can say (400 for a query, a member of the wrong type).
 
 mod common;
 
+use common::http_stage::{OverHttp, Version};
 use common::model::Model;
 use common::script::{Stage, Story, run, stories, time};
 use common::stage::Library;
@@ -31,6 +33,18 @@ fn the_library_tells_every_worked_example_as_specified() {
 fn the_model_agrees_with_every_worked_example() {
     for story in all() {
         story.play("the model", &mut Model::default());
+    }
+}
+
+#[test]
+fn over_http_every_worked_example_is_told_as_specified() {
+    for version in [Version::V1_0, Version::V1_1] {
+        let stories = all();
+        for story in &stories {
+            let mut stage = OverHttp::open(time("-2000"), version);
+            story.play(&format!("HTTP {version:?}"), &mut stage);
+        }
+        println!("{} worked examples were played over HTTP {version:?}", stories.len());
     }
 }
 
@@ -64,4 +78,5 @@ fn check_the_end_of_used(stage: &mut impl Stage) {
 fn used_ends_at_eight_times_ten_to_the_nineteenth() {
     check_the_end_of_used(&mut Library::open(time("-1")));
     check_the_end_of_used(&mut Model::default());
+    check_the_end_of_used(&mut OverHttp::open(time("-1"), Version::V1_0));
 }

@@ -1,5 +1,5 @@
 //! What the integration tests share: the independent model and how it is compared with the
-//! product, the script language, clocks, ids, disks and dice. Each test uses a part of it.
+//! product, the script language, a server, clocks, ids, disks and dice. Each test uses a part of it.
 
 #![allow(clippy::enum_variant_names, reason = "the model has the names of the specification")]
 #![allow(
@@ -13,10 +13,13 @@ pub mod crowd;
 pub mod dice;
 pub mod disks;
 pub mod env;
+pub mod http_client;
+pub mod http_stage;
 pub mod judge;
 pub mod model;
 pub mod product;
 pub mod replay;
 pub mod rig;
 pub mod script;
+pub mod server;
 pub mod stage;

@@ -1,4 +1,5 @@
-//! A server on a loopback port in front of a broker in memory, with keys and tokens.
+//! A server on a loopback port in front of a broker in memory, with keys and tokens; its time is the
+//! machine's, or stands still until a test moves it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,10 +7,11 @@ use std::time::Duration;
 
 use farebox::auth::{KeyPair, Role, TokenRequest, Verifier, generate_key_pair, sign};
 use farebox::broker::{Broker, Options};
+use farebox::config::Settings;
 use farebox::domain::ids::Text;
 use farebox::domain::keys::{KeyClass, RegisteredKey};
 use farebox::domain::time::Timestamp;
-use farebox::env::{Clock, SystemClock};
+use farebox::env::{Clock, SystemClock, TestClock};
 use farebox::http::{Limits, MetricsText, Server, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -18,9 +20,14 @@ use tokio::task::JoinHandle;
 
 use super::http_client::{Answer, Client};
 
+/// So few that owners go to sleep and wake all the time, where time is moved.
+const AWAKE: usize = 3;
+
 /// A running server.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    /// What it serves, for what HTTP does not show.
+    pub(crate) broker: Broker,
     pub(crate) admin_token: String,
     client_key: KeyPair,
     stop: Option<oneshot::Sender<()>>,
@@ -40,6 +47,25 @@ pub(crate) async fn start_with(limits: Limits) -> TestServer {
 /// A server with these limits and this text for `/metrics`.
 pub(crate) async fn start_showing(limits: Limits, metrics_text: MetricsText) -> TestServer {
     let broker = Broker::open(Options::memory()).await.expect("a broker in memory").broker;
+    listening(broker, metrics_text, limits, |server| server).await
+}
+
+/// A server whose broker's time begins at `start` and is moved by `POST /test/clock` alone.
+pub(crate) async fn start_with_test_clock(start: Timestamp) -> TestServer {
+    let clock = Arc::new(TestClock::new(start));
+    let settings = Settings { awake: AWAKE, segment_bytes: 64 << 10, ..Settings::default() };
+    let options = Options { settings, clock: Arc::clone(&clock) as _, ..Options::memory() };
+    let broker = Broker::open(options).await.expect("a broker in memory").broker;
+    let metrics_text: MetricsText = Arc::new(String::new);
+    listening(broker, metrics_text, Limits::default(), |server| server.with_test_clock(clock)).await
+}
+
+async fn listening(
+    broker: Broker,
+    metrics_text: MetricsText,
+    limits: Limits,
+    equipped: impl FnOnce(Server) -> Server,
+) -> TestServer {
     let verifier = Arc::new(Verifier::new(None, Arc::new(SystemClock::new())));
     let pair = || generate_key_pair().expect("a key pair");
     let (admin_key, client_key) = (pair(), pair());
@@ -48,7 +74,7 @@ pub(crate) async fn start_showing(limits: Limits, metrics_text: MetricsText) -> 
         registered(KeyClass::Client, &client_key),
     ];
     verifier.set_keys(&registered).expect("good keys");
-    let server = Server::new(broker, verifier, metrics_text, limits);
+    let server = equipped(Server::new(broker.clone(), verifier, metrics_text, limits));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
@@ -57,7 +83,7 @@ pub(crate) async fn start_showing(limits: Limits, metrics_text: MetricsText) -> 
     };
     let served = tokio::spawn(async move { serve(listener, Arc::new(server), shutdown).await });
     let admin_token = token(&admin_key, Role::Administration, &[]);
-    TestServer { address, admin_token, client_key, stop: Some(stop), served }
+    TestServer { address, broker, admin_token, client_key, stop: Some(stop), served }
 }
 
 impl TestServer {
@@ -82,6 +108,13 @@ impl TestServer {
             "{line}\nauthorization: Bearer {token}\ncontent-type: application/json\n{headers}"
         );
         self.connect().await.request(&head, body).await
+    }
+
+    /// Moves its test clock to `at`, in milliseconds since 1970.
+    pub(crate) async fn move_to(&self, at: u64) {
+        let answer = self.admin("POST /test/clock", &json!({"set": at}).to_string()).await;
+        let expected = (200, json!({"now": at}).to_string());
+        assert_eq!((answer.status, answer.body), expected, "the clock moves to {at}");
     }
 
     /// Tells the server to stop.
