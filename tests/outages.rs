@@ -151,16 +151,22 @@ impl World {
     }
 
     fn outages(&self) -> Vec<Outage> {
-        let asked = self.broker.line_items(self.scope);
-        self.still.runtime.block_on(asked).expect("answered once all before it is durable");
+        self.settle();
         let events = records(self.broker.journal()).into_iter().map(|(_, record)| record.event);
         let outages =
             events.filter_map(|event| if let Event::Outage(o) = event { Some(o) } else { None });
         outages.collect()
     }
 
+    /// An answer comes once all that it may rest on is durable.
+    fn settle(&self) {
+        let asked = self.broker.line_items(self.scope);
+        self.still.runtime.block_on(asked).expect("answered");
+    }
+
     /// kill -9, and a start so much later.
     fn restart_after(self, ms: u64) -> World {
+        self.settle();
         let World { still, clocks, disk, broker, scope, session } = self;
         drop(broker);
         let disk = disk.after_kill();
