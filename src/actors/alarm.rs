@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::Core;
@@ -59,7 +59,7 @@ impl Alarm {
     fn due(&self, now: SessionTime) -> Vec<InstanceId> {
         let earliest = self.lock();
         let due = earliest.iter().take_while(|(at, _)| *at <= now);
-        due.take(AT_ONCE).map(|(_, instance)| *instance).collect()
+        due.map(|(_, instance)| *instance).collect()
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-/// Runs everything that is due now, in all instances.
+/// Runs everything that is due now, in all instances. One that fails does not keep the others.
 pub(crate) async fn catch_up_all(core: &Arc<Core>) -> Result<(), BrokerError> {
     loop {
         let now = core.ledger.now();
@@ -95,18 +95,27 @@ pub(crate) async fn catch_up_all(core: &Arc<Core>) -> Result<(), BrokerError> {
         if due.is_empty() {
             return Ok(());
         }
-        let mut running = JoinSet::new();
+        let (mut running, mut failed) = (JoinSet::new(), Ok(()));
+        let mut take_up = |ended: Result<Result<(), BrokerError>, JoinError>| {
+            if failed.is_ok() {
+                failed = ended.unwrap_or(Err(BrokerError::Fault));
+            }
+        };
         for id in due {
             let Some(instance) = core.directory.instance(id) else { continue };
+            if running.len() >= AT_ONCE
+                && let Some(ended) = running.join_next().await
+            {
+                take_up(ended);
+            }
             let core = Arc::clone(core);
             running.spawn(async move {
                 let turn = instance.exclude().await;
                 core.catch_up(&instance, turn).await.map(drop)
             });
         }
-        let mut failed = Ok(());
         while let Some(ended) = running.join_next().await {
-            failed = failed.and(ended.unwrap_or(Err(BrokerError::Fault))); // Of all the first.
+            take_up(ended);
         }
         failed?;
     }

@@ -11,6 +11,7 @@ use super::Core;
 use super::ledger::Owner;
 use super::line_item::{LineItemActor, LineItemMessage};
 use super::session::{SessionActor, SessionMessage};
+use super::snapshot::KeptSession;
 use super::turn::Instance;
 use crate::domain::ids::{InstanceId, LineItemNumber, Sequence, SessionId, SessionNumber};
 use crate::domain::limits::SESSION_CALLS_MAX;
@@ -19,6 +20,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
+use crate::journal::code::{Coded, Reader};
 
 /// A state and the record that it was last changed by.
 #[derive(Clone, Debug)]
@@ -27,10 +29,28 @@ pub(crate) struct Versioned<T> {
     pub(crate) last: Sequence,
 }
 
+/// A session that sleeps, in as many bytes as a snapshot takes for it.
+struct Packed(Box<[u8]>);
+
+impl Packed {
+    fn pack(session: Versioned<Session>) -> Packed {
+        let Versioned { state, last } = session;
+        let mut bytes = Vec::new();
+        KeptSession { last, session: state }.put(&mut bytes);
+        Packed(bytes.into_boxed_slice())
+    }
+
+    fn unpack(&self) -> Versioned<Session> {
+        let kept = KeptSession::take(&mut Reader::new(&self.0));
+        let KeptSession { last, session } = kept.expect("packed above");
+        Versioned { state: session, last }
+    }
+}
+
 /// Where an owner is.
 enum Entry<T, M> {
-    /// Plain data: it has not been needed since the start.
-    Asleep(Versioned<T>),
+    /// Plain data: nobody has needed it lately.
+    Asleep(T),
     /// An actor, alive or just dead.
     Awake(ActorRef<M>),
     /// Its actor has died. Nothing of it is kept: a message that slipped into its mailbox at the
@@ -56,14 +76,14 @@ struct SessionEntry {
     /// Calls that are under way.
     calls: u8,
     instance: Arc<Instance>,
-    entry: Entry<Session, SessionMessage>,
+    entry: Entry<Packed, SessionMessage>,
 }
 
 /// Where everything is.
 #[derive(Default)]
 pub(crate) struct Directory {
     instances: DashMap<InstanceId, Arc<Instance>>,
-    line_items: DashMap<LineItemNumber, Entry<Balance, LineItemMessage>>,
+    line_items: DashMap<LineItemNumber, Entry<Versioned<Balance>, LineItemMessage>>,
     sessions: DashMap<SessionId, SessionEntry>,
 }
 
@@ -84,10 +104,10 @@ impl Directory {
     /// Adds a session, or puts a rebuilt one in the place of its dead actor.
     pub(crate) fn add_session(&self, instance: Arc<Instance>, session: Versioned<Session>) {
         let (id, number) = (session.state.id, session.state.number);
+        let entry = Entry::Asleep(Packed::pack(session));
         match self.sessions.entry(id) {
-            Slot::Occupied(mut slot) => slot.get_mut().entry = Entry::Asleep(session),
+            Slot::Occupied(mut slot) => slot.get_mut().entry = entry,
             Slot::Vacant(slot) => {
-                let entry = Entry::Asleep(session);
                 slot.insert(SessionEntry { number, heard: None, calls: 0, instance, entry });
             }
         }
@@ -164,7 +184,7 @@ impl Directory {
     /// A session's state without waking it; `None` where its actor has to be asked.
     pub(crate) fn sleeping_session(&self, id: SessionId) -> Option<Versioned<Session>> {
         self.sessions.get(&id).and_then(|found| match &found.entry {
-            Entry::Asleep(session) => Some(session.clone()),
+            Entry::Asleep(session) => Some(session.unpack()),
             Entry::Awake(_) | Entry::Dead => None,
         })
     }
@@ -215,7 +235,7 @@ impl Directory {
         let SessionEntry { instance, entry, .. } = slot.get_mut();
         if let Entry::Asleep(session) = entry {
             let actor = SessionActor::new(core, instance);
-            *entry = Entry::Awake(spawn(actor, session.clone(), core.supervisor())?);
+            *entry = Entry::Awake(spawn(actor, session.unpack(), core.supervisor())?);
             core.awake.note(instance, Owner::Session(id));
         }
         Ok(awake(entry).unwrap_or(Found::Dead))
