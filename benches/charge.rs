@@ -71,7 +71,7 @@ fn decide(criterion: &mut Criterion) {
         criterion.bench_function(&format!("decide: {name}"), |bencher| {
             bencher.iter(|| {
                 let candidates = Candidates::at(NOW, NOW, &instance, &rates, false);
-                one_off(black_box(&items), &candidates, &balances)
+                one_off(black_box(&items), candidates, &balances)
             });
         });
     }

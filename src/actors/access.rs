@@ -168,7 +168,7 @@ impl Job {
                 return Outcome::Moved(self);
             }
             let decided =
-                guarded(|| charge::one_off(&self.request.items, &basis.candidates(), view));
+                guarded(|| charge::one_off(&self.request.items, basis.candidates(), view));
             let decision = match decided {
                 Ok(Ok(decision)) => decision,
                 Ok(Err(Missing(number))) => return Outcome::Missing(self, number),

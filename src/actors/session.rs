@@ -99,7 +99,7 @@ impl SessionActor {
         let decide = |session: &Session, basis: &Basis, view: &View| {
             let period = basis.tenant.configuration.at(basis.now).charge_period;
             let (candidates, at) = (basis.candidates(), basis.session_time());
-            let decided = session.decide_access(&command, period, at, &candidates, view)?;
+            let decided = session.decide_access(&command, period, at, candidates, view)?;
             Ok(decided.map(|access| Event::SessionAccess(Arc::new(access))))
         };
         let answer = |decided: &Decided| {
@@ -190,7 +190,7 @@ impl SessionActor {
                 let period = basis.tenant.configuration.at(known).charge_period;
                 let candidates = basis.candidates_known(known);
                 let charge =
-                    session.decide_automatic_charge(correlation, period, &candidates, view)?;
+                    session.decide_automatic_charge(correlation, period, candidates, view)?;
                 return Ok(Ok(Event::AutomaticCharge(Arc::new(charge))));
             }
             // A heartbeat that was received in time and still waits for the turn has not lost.

@@ -4,6 +4,8 @@
 //! decided, and whoever asked learns whose balance is missing. That is how one line item can decide
 //! a request alone, and how nobody ever decides on a guess.
 
+use std::sync::Arc;
+
 use super::catalogue::InstanceCatalogue;
 use super::ids::{LineItemNumber, Text};
 use super::line_item::{Balance, LineItem, Overdraft, Posting};
@@ -34,16 +36,16 @@ pub trait Balances {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing(pub LineItemNumber);
 
-/// A line item that may be charged at the moment of the decision, with its prices (spec 3.2).
+/// The line items of an instance that may be charged at an instant, in charging order. They are
+/// looked at one by one: most requests need only the first of thousands.
 #[derive(Clone, Copy, Debug)]
-struct Candidate<'a> {
-    line_item: &'a LineItem,
-    table: Option<&'a RateTable>,
+pub struct Candidates<'a> {
+    now: Timestamp,
+    published: Timestamp,
+    instance: &'a InstanceCatalogue,
+    rates: &'a Rates,
+    tolerant: bool,
 }
-
-/// The line items of an instance that may be charged at an instant, in charging order.
-#[derive(Clone, Debug)]
-pub struct Candidates<'a>(Vec<Candidate<'a>>);
 
 impl<'a> Candidates<'a> {
     /// Those of the instance that are elastic, deployed and inside their window (spec 3.2), each
@@ -56,18 +58,12 @@ impl<'a> Candidates<'a> {
         rates: &'a Rates,
         tolerant: bool,
     ) -> Candidates<'a> {
-        let mut candidates: Vec<Candidate<'a>> = Vec::new();
-        for line_item in instance.in_charging_order() {
-            if line_item.is_candidate(now, tolerant) {
-                let series = &line_item.terms.series;
-                let table = match candidates.last() {
-                    Some(last) if last.line_item.terms.series == *series => last.table,
-                    Some(_) | None => rates.effective(series, now, published),
-                };
-                candidates.push(Candidate { line_item, table });
-            }
-        }
-        Candidates(candidates)
+        Candidates { now, published, instance, rates, tolerant }
+    }
+
+    fn iter(self) -> impl Iterator<Item = &'a LineItem> {
+        let line_items = self.instance.in_charging_order().map(Arc::as_ref);
+        line_items.filter(move |line_item| line_item.is_candidate(self.now, self.tolerant))
     }
 
     /// The first line item that the first priced item of a request would be charged to, if all
@@ -85,13 +81,19 @@ impl<'a> Candidates<'a> {
     }
 
     fn pricing<'b>(
-        &'b self,
+        self,
         name: &'b Text,
         version: &'b Text,
-    ) -> impl Iterator<Item = (&'a LineItem, Rate)> + 'b {
-        self.0.iter().filter_map(move |candidate| {
-            let rate = candidate.table?.price(name, version)?;
-            Some((candidate.line_item, rate))
+    ) -> impl Iterator<Item = (&'a LineItem, Rate)> + use<'a, 'b> {
+        let mut last: Option<(&Text, Option<&RateTable>)> = None; // Most are of one series.
+        self.iter().filter_map(move |line_item| {
+            let series = &line_item.terms.series;
+            let table = match last {
+                Some((former, table)) if former == series => table,
+                Some(_) | None => self.rates.effective(series, self.now, self.published),
+            };
+            last = Some((series, table));
+            Some((line_item, table?.price(name, version)?))
         })
     }
 }
@@ -162,7 +164,7 @@ pub struct Decision {
 /// A one-off request: each item alone, in order, as far as tokens go (spec 3.5).
 pub fn one_off(
     items: &[RequestedItem],
-    candidates: &Candidates<'_>,
+    candidates: Candidates<'_>,
     balances: &impl Balances,
 ) -> Result<Decision, Missing> {
     let mut books = Books::over(balances);
@@ -178,7 +180,7 @@ pub fn one_off(
 pub fn whole_set(
     items: &[RequestedItem],
     refunds: &[Refund],
-    candidates: &Candidates<'_>,
+    candidates: Candidates<'_>,
     balances: &impl Balances,
 ) -> Result<Result<Decision, Vec<Verdict>>, Missing> {
     let mut books = Books::over(balances);
@@ -214,15 +216,14 @@ enum LineKind {
 /// One item over all candidates (spec 3.4).
 fn allocate<B: Balances>(
     item: &RequestedItem,
-    candidates: &Candidates<'_>,
+    candidates: Candidates<'_>,
     books: &mut Books<'_, B>,
     kind: LineKind,
 ) -> Result<Verdict, Missing> {
-    if candidates.0.is_empty() {
-        return Ok(Verdict::Denied(Denial::NoLineItem));
-    }
     if candidates.pricing(&item.name, &item.version).next().is_none() {
-        return Ok(Verdict::Denied(Denial::UnknownItem));
+        let is_none = candidates.iter().next().is_none();
+        let denial = if is_none { Denial::NoLineItem } else { Denial::UnknownItem };
+        return Ok(Verdict::Denied(denial));
     }
     let mut shares: Vec<Share<'_>> = Vec::new();
     // What is still missing, and the rate it is counted at; nobody has given anything at first.

@@ -243,7 +243,7 @@ impl Session {
         command: &AccessCommand,
         period: Period,
         now: SessionTime,
-        candidates: &Candidates<'_>,
+        candidates: Candidates<'_>,
         balances: &impl Balances,
     ) -> Result<Result<SessionAccess, Refusal>, Missing> {
         if let State::Ended { how, .. } = self.state {

@@ -101,7 +101,7 @@ impl Session {
         &self,
         correlation: CorrelationId,
         period: Period,
-        candidates: &Candidates<'_>,
+        candidates: Candidates<'_>,
         balances: &impl Balances,
     ) -> Result<AutomaticCharge, Missing> {
         let State::Active(usage) = &self.state else {
