@@ -1,8 +1,9 @@
 //! The real program: kill -9, signals, exit statuses and messages, `verify`, `token`, `demo`.
 //! Promises P3 and P14 and the cases J6, J7 and J10 to J12 of the table of bad inputs.
 //!
-//! Nothing is slept for: a test waits for a line, an answer, a file or an end, and only a hang
-//! takes [`process::HANG`]. `FAREBOX_LONG=1` kills 500 times instead of 20.
+//! Nothing is slept for, but by the one test that stops the program for 6 s: a test waits for a
+//! line, an answer, a file or an end, and only a hang takes [`process::HANG`].
+//! `FAREBOX_LONG=1` kills 500 times instead of 20.
 //!
 //! Do they bite? Each line below was broken once, and the tests named were seen red (among
 //! others):
@@ -21,6 +22,8 @@
 //! * `verify.rs`, sums not compared; `replay.rs`, offset of a record off by some bytes:
 //!   `verify_names_the_place_of_a_record_that_lies`
 //! * `demo.rs`, signals not heard; directory not removed: `a_demo_that_is_stopped_…`
+//! * `broker_time.rs`, a tick that finds no outage; time that jumps without a record, in a tick:
+//!   `a_server_that_was_stopped_…`; at a start: `a_server_that_starts_after_three_days_…`
 
 #[path = "binary/commands.rs"]
 mod commands;
@@ -35,6 +38,8 @@ mod directory;
 mod files;
 #[path = "binary/kill.rs"]
 mod kill;
+#[path = "binary/outages.rs"]
+mod outages;
 #[path = "common/process.rs"]
 mod process;
 #[path = "binary/signals.rs"]
