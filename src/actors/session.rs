@@ -132,6 +132,7 @@ impl SessionActor {
             owned.state.hear(heard);
             let period = tenant.configuration.at(call.now).charge_period;
             let pacing = owned.state.pacing(period, &tenant.outages);
+            drop(call.place); // Decided: whoever hears of it may call again.
             return self.core.ledger.after_all(call.reply.with(Ok(pacing)));
         }
         drop(tenant);
@@ -151,13 +152,16 @@ impl SessionActor {
         call: SessionCall<T>,
         owned: &mut Versioned<Session>,
     ) {
-        let SessionCall { mut turn, now, mut reply, place: _place } = call;
+        let SessionCall { mut turn, now, mut reply, place } = call;
+        let mut place = Some(place);
         if reply.is_too_late() {
             return; // Nobody waits any more, and nothing has been decided.
         }
         let mut view = self.instance.view(Vec::new());
         loop {
-            let decided = match self.decide(&decide, |_| now, &mut view, owned).await {
+            let decided = self.decide(&decide, |_| now, &mut view, owned).await;
+            drop(place.take()); // Decided: whoever hears of it may call again.
+            let decided = match decided {
                 Ok(decided) => decided,
                 Err(Undecided::Refused(refusal)) => {
                     return self.core.ledger.after_all(reply.with(Err(refusal.into())));
@@ -266,10 +270,14 @@ impl SessionActor {
         let Decided { basis, record, after } = decided;
         let owners = Owner::of_postings(record.event.postings()).chain([Owner::Session(after.id)]);
         let ledger = &self.core.ledger;
+        // Under the journal's lock: no answer overtakes what falls due because of it.
+        let settling = |waiter| {
+            turn.update(owned.state.due(), &after);
+            settling(waiter)
+        };
         let appended = ledger.append(&self.instance, &basis, &record, owners, waiter, settling);
         let sequence = appended?;
         let _aftermath = self.core.aftermath();
-        turn.update(owned.state.due(), &after);
         *owned = Versioned { state: after, last: sequence };
         self.core.post(&self.instance, sequence, record.event.postings());
         Ok(())
