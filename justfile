@@ -27,6 +27,10 @@ load seconds='5' rounds='3':
     cargo build --profile dist --workspace
     loadtest/measure.sh {{ seconds }} {{ rounds }}
 
+# Sessions in process: `just sessions burst`, `puts`, `memory` (a million of each: 2 GiB, 3 minutes).
+sessions *what='--help':
+    cargo run --profile dist -p farebox-loadtest --bin sessions -- {{ what }}
+
 # Licences, bans and sources of the dependencies (needs cargo-deny 0.20).
 deny:
     cargo deny --locked check licenses bans sources
