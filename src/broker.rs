@@ -17,7 +17,7 @@ use self::calls::Turn;
 use crate::actors::alarm::catch_up_all;
 use crate::actors::{
     CatalogueMessage, Core, Instance, Job, Lane, NotAppended, Owner, Reply, SessionMessage,
-    Versioned,
+    Versioned, out_of_order,
 };
 use crate::auth::{BadKey, Scope, check_key_id, check_public_key};
 use crate::config::Settings;
@@ -245,6 +245,7 @@ impl Broker {
                     break;
                 }
                 Err((NotAppended::Moved, returned)) => reply = returned,
+                Err((NotAppended::Late, _)) => return Err(out_of_order()),
                 Err((NotAppended::Refused(error), _)) => return Err(error),
             }
         }
@@ -307,8 +308,8 @@ impl Broker {
         let heard = self.now();
         let message = |call| SessionMessage::Heartbeat { heard, call };
         let (id, scope) = self.find_session(reach, id)?;
-        let waiting = self.enter_session(id, scope, Lane::Priority)?;
-        self.core().directory.hear(id, heard); // Before it waits: in time is in time.
+        let mut waiting = self.enter_session(id, scope, Lane::Priority)?;
+        waiting.place.hear(heard); // Before it waits: in time is in time.
         self.tell(id, waiting, message).await
     }
 

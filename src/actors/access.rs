@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::directory::Found;
-use super::ledger::{Basis, NotAppended, Owner, guarded};
+use super::ledger::{self, Basis, NotAppended, Owner, guarded};
 use super::line_item::LineItemMessage;
 use super::reply::Reply;
 use super::turn::{Instance, SharedTurn, View};
@@ -197,7 +197,11 @@ impl Job {
                 settling,
             ) {
                 Ok(sequence) => return Outcome::Appended(sequence, access),
-                Err((NotAppended::Moved, reply)) => self.reply = reply,
+                Err((NotAppended::Late, reply)) if matches!(when, When::Exclusive(_)) => {
+                    reply.now(ledger::out_of_order());
+                    return Outcome::Ended;
+                }
+                Err((NotAppended::Moved | NotAppended::Late, reply)) => self.reply = reply,
                 Err((NotAppended::Refused(error), reply)) => {
                     reply.now(error);
                     return Outcome::Ended;

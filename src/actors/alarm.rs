@@ -1,13 +1,13 @@
 //! One timer for the earliest due event of all instances. It decides nothing: it only sees to it
 //! that somebody takes the turn of an instance when something falls due there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Core;
 use crate::domain::ids::InstanceId;
@@ -52,46 +52,80 @@ impl Alarm {
         }
     }
 
-    fn first(&self) -> Option<SessionTime> {
-        self.lock().first().map(|(at, _)| *at)
-    }
-
-    fn due(&self, now: SessionTime) -> Vec<InstanceId> {
-        let earliest = self.lock();
-        let due = earliest.iter().take_while(|(at, _)| *at <= now);
-        due.map(|(_, instance)| *instance).collect()
+    /// The first instances in which something is due, at most so many and not those that are to be
+    /// left alone; and when the next one follows, if these are all.
+    fn due(
+        &self,
+        now: SessionTime,
+        most: usize,
+        is_left_alone: impl Fn(&InstanceId) -> bool,
+    ) -> (Vec<InstanceId>, Option<SessionTime>) {
+        let (earliest, mut due) = (self.lock(), Vec::new());
+        for (at, instance) in earliest.iter().filter(|(_, instance)| !is_left_alone(instance)) {
+            if due.len() == most {
+                break;
+            }
+            if *at > now {
+                return (due, Some(*at));
+            }
+            due.push(*instance);
+        }
+        (due, None)
     }
 }
 
-/// Sleeps until something is due, runs it, for ever. The broker ends it.
+/// Sleeps until something is due, runs it, for ever. The broker ends it. One instance does not keep
+/// the others, be it slow or broken.
 pub(crate) async fn run(core: Arc<Core>) {
-    let mut swept = Instant::now();
+    let mut running = JoinSet::new();
+    // Those that are being caught up, and those that failed, until when they are left alone.
+    let mut left_alone: BTreeMap<InstanceId, Option<Instant>> = BTreeMap::new();
     loop {
-        if swept.elapsed() >= SWEEP_EVERY {
-            forget_everywhere(&core).await;
-            swept = Instant::now();
+        left_alone.retain(|_, until| until.is_none_or(|until| until > Instant::now()));
+        let now = core.ledger.now();
+        let outages = core.ledger.tenant().outages.clone();
+        let free = AT_ONCE.saturating_sub(running.len());
+        let is_left_alone = |id: &InstanceId| left_alone.contains_key(id);
+        let (due, next) = core.alarm.due(outages.session_time(now), free, is_left_alone);
+        for id in due {
+            left_alone.insert(id, None);
+            let core = Arc::clone(&core);
+            running.spawn(async move { (id, catch_up_one(&core, id).await) });
         }
-        match catch_up_all(&core).await {
-            Ok(()) => {
-                let wait = core.alarm.first().map_or(LOOK_AGAIN, |first| {
-                    let due = core.ledger.tenant().outages.broker_time(first);
-                    Duration::from_millis(due.ms_since(core.ledger.now()))
-                });
-                let _ = timeout(wait.min(LOOK_AGAIN), core.alarm.moved.notified()).await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what is due could not be run: trying again");
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+        let wait = next.map_or(LOOK_AGAIN, |next| {
+            Duration::from_millis(outages.broker_time(next).ms_since(core.ledger.now()))
+        });
+        tokio::select! {
+            Some(ended) = running.join_next() => match ended {
+                Ok((id, Ok(()))) => drop(left_alone.remove(&id)),
+                Ok((id, Err(error))) => {
+                    tracing::warn!(instance = %id, %error, "what is due could not be run: later again");
+                    left_alone.insert(id, Some(Instant::now() + LOOK_AGAIN));
+                }
+                Err(error) => {
+                    // Nobody knows which one it was: all are looked at again.
+                    tracing::error!(%error, "what is due could not be run");
+                    left_alone.clear();
+                }
+            },
+            () = core.alarm.moved.notified() => {}
+            () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
         }
     }
+}
+
+async fn catch_up_one(core: &Arc<Core>, id: InstanceId) -> Result<(), BrokerError> {
+    let Some(instance) = core.directory.instance(id) else { return Ok(()) };
+    let turn = instance.exclude().await;
+    core.catch_up(&instance, turn).await.map(drop)
 }
 
 /// Runs everything that is due now, in all instances. One that fails does not keep the others.
 pub(crate) async fn catch_up_all(core: &Arc<Core>) -> Result<(), BrokerError> {
     loop {
         let now = core.ledger.now();
-        let due = core.alarm.due(core.ledger.tenant().outages.session_time(now));
+        let session_time = core.ledger.tenant().outages.session_time(now);
+        let (due, _) = core.alarm.due(session_time, usize::MAX, |_| false);
         if due.is_empty() {
             return Ok(());
         }
@@ -102,17 +136,13 @@ pub(crate) async fn catch_up_all(core: &Arc<Core>) -> Result<(), BrokerError> {
             }
         };
         for id in due {
-            let Some(instance) = core.directory.instance(id) else { continue };
             if running.len() >= AT_ONCE
                 && let Some(ended) = running.join_next().await
             {
                 take_up(ended);
             }
             let core = Arc::clone(core);
-            running.spawn(async move {
-                let turn = instance.exclude().await;
-                core.catch_up(&instance, turn).await.map(drop)
-            });
+            running.spawn(async move { catch_up_one(&core, id).await });
         }
         while let Some(ended) = running.join_next().await {
             take_up(ended);
@@ -121,10 +151,13 @@ pub(crate) async fn catch_up_all(core: &Arc<Core>) -> Result<(), BrokerError> {
     }
 }
 
-/// Forgets what ended long ago, also where nobody calls any more.
-async fn forget_everywhere(core: &Arc<Core>) {
-    for instance in core.directory.instances() {
-        let mut turn = instance.exclude().await;
-        core.forget_ended(&instance, &mut turn, core.ledger.now());
+/// Forgets what ended long ago, also where nobody calls any more; for ever. The broker ends it.
+pub(crate) async fn sweep(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        for instance in core.directory.instances() {
+            let mut turn = instance.exclude().await;
+            core.forget_ended(&instance, &mut turn, core.ledger.now());
+        }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct BrokerTime {
     clock: Arc<dyn Clock>,
     /// What the monotonic clock's zero is in broker time, in milliseconds.
     origin_ms: AtomicU64,
+    /// Whether the journal was empty at the start.
+    is_new: bool,
     /// Nothing is stamped later than this, in milliseconds.
     horizon_ms: AtomicU64,
     last_tick: Mutex<Tick>,
@@ -50,6 +52,7 @@ impl BrokerTime {
         let elapsed = elapsed_ms(clock.as_ref());
         BrokerTime {
             origin_ms: AtomicU64::new(now.as_ms().saturating_sub(elapsed)),
+            is_new,
             horizon_ms: AtomicU64::new(horizon),
             last_tick: Mutex::new(Tick { broker: now, system }),
             clock,
@@ -118,7 +121,7 @@ impl Core {
         }
         let time = self.ledger.time();
         let (now, system) = (time.now(), time.clock.system());
-        if system > now {
+        if system > now && !time.is_new {
             self.record_outage(system).await?;
         } else {
             time.resume(now, Some(system));
@@ -135,7 +138,8 @@ impl Core {
         self.send_catalogue(CatalogueMessage::Outage { to, done });
         let outage = answered(recorded).await?.ok_or(BrokerError::Stopping)??;
         let out_ms = outage.to.ms_since(outage.from);
-        counter!(OUTAGE_SECONDS_TOTAL).increment(out_ms / 1_000);
+        let lost_ms = self.ledger.tenant().outages.lost_ms();
+        counter!(OUTAGE_SECONDS_TOTAL).absolute(lost_ms / 1_000);
         tracing::info!(from = %outage.from, to = %outage.to, out_ms, "an outage: session time stood still");
         self.ledger.time().resume(to, None);
         Ok(())

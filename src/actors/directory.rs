@@ -71,8 +71,8 @@ pub(crate) enum Found<M> {
 /// A session, and where it runs.
 struct SessionEntry {
     number: SessionNumber,
-    /// When a heartbeat was last received, decided or not.
-    heard: Option<Timestamp>,
+    /// When the heartbeats that wait to be decided were received.
+    heard: Vec<Timestamp>,
     /// Calls that are under way.
     calls: u8,
     instance: Arc<Instance>,
@@ -108,7 +108,8 @@ impl Directory {
         match self.sessions.entry(id) {
             Slot::Occupied(mut slot) => slot.get_mut().entry = entry,
             Slot::Vacant(slot) => {
-                slot.insert(SessionEntry { number, heard: None, calls: 0, instance, entry });
+                let heard = Vec::new();
+                slot.insert(SessionEntry { number, heard, calls: 0, instance, entry });
             }
         }
     }
@@ -133,7 +134,7 @@ impl Directory {
             return Err(BrokerError::SessionBusy { limit: SESSION_CALLS_MAX });
         }
         found.calls += 1;
-        Ok(SessionPlace { directory: Arc::clone(self), id })
+        Ok(SessionPlace { directory: Arc::clone(self), id, heard: None })
     }
 
     /// All instances.
@@ -141,16 +142,9 @@ impl Directory {
         self.instances.iter().map(|instance| Arc::clone(&instance)).collect()
     }
 
-    /// Notes that a heartbeat was received.
-    pub(crate) fn hear(&self, id: SessionId, at: Timestamp) {
-        if let Some(mut found) = self.sessions.get_mut(&id) {
-            found.heard = found.heard.max(Some(at));
-        }
-    }
-
-    /// When a heartbeat of a session was last received, decided or not.
-    pub(crate) fn heard(&self, id: SessionId) -> Option<Timestamp> {
-        self.sessions.get(&id).and_then(|found| found.heard)
+    /// When the heartbeats of a session that wait to be decided were received.
+    pub(crate) fn heard(&self, id: SessionId) -> Vec<Timestamp> {
+        self.sessions.get(&id).map_or_else(Vec::new, |found| found.heard.clone())
     }
 
     /// The line item's actor, if it is awake.
@@ -246,12 +240,31 @@ impl Directory {
 pub(crate) struct SessionPlace {
     directory: Arc<Directory>,
     id: SessionId,
+    /// When the heartbeat was received that it is for.
+    heard: Option<Timestamp>,
+}
+
+impl SessionPlace {
+    /// Notes that a heartbeat was received, until it is decided.
+    pub(crate) fn hear(&mut self, at: Timestamp) {
+        self.heard = Some(at);
+        if let Some(mut found) = self.directory.sessions.get_mut(&self.id) {
+            found.heard.push(at);
+        }
+    }
 }
 
 impl Drop for SessionPlace {
     fn drop(&mut self) {
         if let Some(mut found) = self.directory.sessions.get_mut(&self.id) {
             found.calls = found.calls.saturating_sub(1);
+            let noted = found.heard.iter().position(|noted| Some(*noted) == self.heard);
+            if let Some(noted) = noted {
+                found.heard.swap_remove(noted);
+            }
+            if found.heard.is_empty() {
+                found.heard = Vec::new(); // Gives its memory back.
+            }
         }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::directory::Found;
+use super::ledger::Owner;
 use super::session::SessionMessage;
 use super::turn::{ExclusiveTurn, Instance};
 use super::{Core, answered};
 use crate::domain::ids::SessionId;
 use crate::domain::session::Due;
-use crate::domain::session_time::SessionTime;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
@@ -20,13 +20,31 @@ use crate::error::BrokerError;
 const EVENTS_UNSETTLED_MAX: usize = 1_000;
 
 impl Core {
-    /// What the sessions' clock shows now.
-    pub(crate) fn session_now(&self) -> SessionTime {
-        self.ledger.tenant().outages.session_time(self.ledger.now())
+    /// What is to be decided next in an instance, or the moment up to which nothing is open.
+    fn next_due(&self, turn: &ExclusiveTurn) -> Result<(Due, SessionId), Timestamp> {
+        // First the clock, then the catalogue: an outage is published before time shows it.
+        let now = self.ledger.now();
+        let session_time = self.ledger.tenant().outages.session_time(now);
+        turn.first_due(session_time).ok_or(now)
+    }
+
+    /// The moment up to which nothing is open, if nothing has to be run before.
+    pub(crate) fn open_moment(
+        &self,
+        instance: &Arc<Instance>,
+        turn: &mut ExclusiveTurn,
+    ) -> Option<Timestamp> {
+        let now = self.next_due(turn).err()?;
+        self.forget_ended(instance, turn, now);
+        Some(now)
     }
 
     /// Runs what is due in an instance, in its order. Gives the turn back with the moment up to
     /// which nothing is open: what is decided in the turn is decided at that moment.
+    ///
+    /// # Errors
+    /// What went wrong with an event is nothing to the caller, of whose request nothing has been
+    /// decided: it is in the log.
     pub(crate) async fn catch_up(
         self: &Arc<Core>,
         instance: &Arc<Instance>,
@@ -34,11 +52,23 @@ impl Core {
     ) -> Result<(ExclusiveTurn, Timestamp), BrokerError> {
         let mut events = 0;
         loop {
-            let now = self.ledger.now();
-            let session_time = self.ledger.tenant().outages.session_time(now);
-            self.forget_ended(instance, &mut turn, now);
-            let Some((due, id)) = turn.first_due(session_time) else { return Ok((turn, now)) };
-            turn = self.run_due(instance, turn, due, id).await?;
+            let (due, id) = match self.next_due(&turn) {
+                Ok(next) => next,
+                Err(now) => {
+                    self.forget_ended(instance, &mut turn, now);
+                    return Ok((turn, now));
+                }
+            };
+            turn = match self.run_due(instance, turn, due, id).await {
+                Ok(turn) => turn,
+                Err(BrokerError::Stopping) => return Err(BrokerError::Stopping),
+                Err(error) => {
+                    let instance = instance.entry.id;
+                    tracing::error!(%instance, session = %id, ?due, %error, "an event failed");
+                    return Err(BrokerError::Fault);
+                }
+            };
+            self.back_to_sleep(instance, Owner::Session(id)).await?;
             events += 1;
             if events % EVENTS_UNSETTLED_MAX == 0 {
                 self.ledger.settled().await?;

@@ -62,7 +62,10 @@ impl Cell {
     /// The snapshots have forgotten these too.
     pub(crate) fn gone(&mut self, owners: &BTreeSet<Owner>) {
         for owner in owners {
-            if let Owner::Session(id) = owner {
+            // One that is dirty again was forgotten after the pass had copied it.
+            if let Owner::Session(id) = owner
+                && !self.dirty.contains(owner)
+            {
                 self.forgotten.remove(id);
             }
         }
@@ -81,6 +84,8 @@ pub(crate) struct Basis {
 pub(crate) enum NotAppended {
     /// What the decision read has moved meanwhile: decide again.
     Moved,
+    /// A later record of the instance is there already: decide again, at a later moment.
+    Late,
     /// It cannot be appended at all.
     Refused(BrokerError),
 }
@@ -99,6 +104,12 @@ pub(crate) struct Ledger {
 thread_local! {
     /// Reused for every record's bytes.
     static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// In an exclusive turn nothing later can be there: what is decided in it has its moment.
+pub(crate) fn out_of_order() -> BrokerError {
+    tracing::error!("a record of an exclusive turn is older than the last of its instance");
+    BrokerError::Fault
 }
 
 impl Ledger {
@@ -164,8 +175,11 @@ impl Ledger {
             format::encode(record, bytes);
             let mut cell = instance.cell();
             let holds = instance.catalogue().number == basis.instance.number;
-            if !holds || record.at < cell.last_stamp {
+            if !holds {
                 return Err((NotAppended::Moved, reply));
+            }
+            if record.at < cell.last_stamp {
+                return Err((NotAppended::Late, reply));
             }
             let mut queue = match self.journal.queue() {
                 Ok(queue) => queue,
@@ -220,7 +234,7 @@ impl Ledger {
     /// The last instant before an outage at which something may have been decided. Only inside
     /// `append_and_publish`: what is decided meanwhile is refused, since the tenant's number moves.
     pub(crate) fn last_seen(&self) -> Timestamp {
-        self.time.last_tick().max(Timestamp::from_ms(self.highest_ms.load(Ordering::SeqCst)))
+        self.time.last_tick().max(self.highest())
     }
 
     /// Appends what concerns no instance and changes nothing.
@@ -234,12 +248,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// The highest stamp of any record.
+    pub(crate) fn highest(&self) -> Timestamp {
+        Timestamp::from_ms(self.highest_ms.load(Ordering::SeqCst))
+    }
+
     /// Sees to it that the journal knows how far time has come: what passes after its last stamp is
     /// an outage to the next start. Says how far.
     pub(crate) fn leave_mark(&self) -> Result<Timestamp, BrokerError> {
-        let (now, highest) = (self.now(), self.highest_ms.load(Ordering::SeqCst));
+        let (now, highest) = (self.now(), self.highest());
         let old_ms = if self.time.is_by_hand() { 1 } else { MARK_EVERY_MS };
-        if now.ms_since(Timestamp::from_ms(highest)) >= old_ms {
+        if now.ms_since(highest) >= old_ms {
             self.note(Event::Time)?;
         }
         Ok(now)

@@ -56,7 +56,7 @@ pub(crate) use alarm::Alarm;
 pub(crate) use catalogue::{CatalogueMessage, Placed};
 pub(crate) use directory::{Directory, Found, SessionPlace, Versioned};
 pub(crate) use gate::{Gate, Lane, Permit};
-pub(crate) use ledger::{Ledger, NotAppended, Owner};
+pub(crate) use ledger::{Ledger, NotAppended, Owner, out_of_order};
 pub(crate) use line_item::LineItemMessage;
 pub(crate) use reply::Reply;
 pub(crate) use root::{start, stop};

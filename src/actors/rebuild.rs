@@ -113,16 +113,19 @@ impl Core {
                 Ok(Kept::Balance(KeptBalance { number, last, balance }).entry())
             }
             Owner::Session(id) => {
+                let turn = instance.share().await;
                 if let Some(number) = instance.cell().forgotten(id) {
                     return Ok(snapshot::forgotten_session(number));
                 }
-                let turn = instance.share().await;
                 let told = self.told_session(id).await?;
                 drop(turn);
                 let Versioned { state: session, last } = match told {
                     Some(told) => told,
                     None => {
                         let _turn = instance.exclude().await;
+                        if let Some(number) = instance.cell().forgotten(id) {
+                            return Ok(snapshot::forgotten_session(number));
+                        }
                         self.session_state(instance, id).await?
                     }
                 };

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::Core;
 use super::access::AccessAnswer;
 use super::directory::{SessionPlace, Versioned};
-use super::ledger::{Basis, Nobody, NotAppended, Owner, guarded};
+use super::ledger::{Basis, Nobody, NotAppended, Owner, guarded, out_of_order};
 use super::reply::Reply;
 use super::turn::{ExclusiveTurn, Instance, View};
 use crate::domain::catalogue::Tenant;
@@ -76,6 +76,8 @@ enum Undecided {
     Refused(Refusal),
     /// It cannot be decided at all.
     Failed(BrokerError),
+    /// Its time has not come.
+    NotYet,
 }
 
 impl SessionActor {
@@ -159,7 +161,7 @@ impl SessionActor {
         }
         let mut view = self.instance.view(Vec::new());
         loop {
-            let decided = self.decide(&decide, |_| now, &mut view, owned).await;
+            let decided = self.decide(&decide, |_, _| Some(now), &mut view, owned).await;
             drop(place.take()); // Decided: whoever hears of it may call again.
             let decided = match decided {
                 Ok(decided) => decided,
@@ -167,12 +169,14 @@ impl SessionActor {
                     return self.core.ledger.after_all(reply.with(Err(refusal.into())));
                 }
                 Err(Undecided::Failed(error)) => return reply.now(error),
+                Err(Undecided::NotYet) => unreachable!("a call is due when it is there"),
             };
             let told = answer(&decided);
             let settling = |reply: Reply<T>| reply.with(Ok(told));
             match self.append(decided, reply, settling, &mut turn, owned) {
                 Ok(()) => return,
                 Err((NotAppended::Moved, returned)) => reply = returned,
+                Err((NotAppended::Late, reply)) => return reply.now(out_of_order()),
                 Err((NotAppended::Refused(error), reply)) => return reply.now(error),
             }
         }
@@ -186,7 +190,6 @@ impl SessionActor {
         owned: &mut Versioned<Session>,
     ) -> Result<(), BrokerError> {
         let correlation = CorrelationId::from_u128(self.core.ledger.fresh_id());
-        let heard = self.core.directory.heard(owned.state.id);
         let decide = |session: &Session, basis: &Basis, view: &View| {
             if due.kind == DueKind::AutomaticCharge {
                 // A change of its own millisecond comes after it, whichever was recorded first.
@@ -202,7 +205,8 @@ impl SessionActor {
                 let heard = basis.tenant.outages.session_time(*heard);
                 session.decide_heartbeat(heard) == Ok(true)
             };
-            if let Some(heard) = heard.filter(in_time) {
+            let received = self.core.directory.heard(session.id).into_iter();
+            if let Some(heard) = received.filter(in_time).min() {
                 let (session, instance) = (session.number, session.instance);
                 return Ok(Ok(Event::Heartbeat { session, instance, heard }));
             }
@@ -211,9 +215,14 @@ impl SessionActor {
         };
         let mut view = self.instance.view(Vec::new());
         loop {
-            let stamp = |tenant: &Tenant| due.stamp(&owned.state, &tenant.outages);
+            // An outage that was recorded meanwhile may have moved it.
+            let stamp = |tenant: &Tenant, now: Timestamp| {
+                let is_due = due.at <= tenant.outages.session_time(now);
+                is_due.then(|| due.stamp(&tenant.outages))
+            };
             let decided = match self.decide(&decide, stamp, &mut view, owned).await {
                 Ok(decided) => decided,
+                Err(Undecided::NotYet) => return Ok(()),
                 Err(Undecided::Refused(refusal)) => return Err(refusal.into()),
                 Err(Undecided::Failed(error)) => return Err(error),
             };
@@ -221,6 +230,7 @@ impl SessionActor {
             match self.append(decided, (), settling, turn, owned) {
                 Ok(()) => return Ok(()),
                 Err((NotAppended::Moved, ())) => {}
+                Err((NotAppended::Late, ())) => return Err(out_of_order()),
                 Err((NotAppended::Refused(error), ())) => return Err(error),
             }
         }
@@ -231,13 +241,15 @@ impl SessionActor {
     async fn decide(
         &self,
         decide: &impl Fn(&Session, &Basis, &View) -> Result<Result<Event, Refusal>, Missing>,
-        at: impl Fn(&Tenant) -> Timestamp,
+        at: impl Fn(&Tenant, Timestamp) -> Option<Timestamp>,
         view: &mut View,
         owned: &Versioned<Session>,
     ) -> Result<Decided, Undecided> {
         loop {
-            let now = at(&self.core.ledger.tenant());
-            let basis = self.core.ledger.basis(&self.instance, now);
+            // First the clock, then the catalogue: an outage is published before time shows it.
+            let mut basis = self.core.ledger.basis(&self.instance, self.core.ledger.now());
+            let now = at(&basis.tenant, basis.now).ok_or(Undecided::NotYet)?;
+            basis.now = now;
             let decided = guarded(|| {
                 let decided = decide(&owned.state, &basis, view)?;
                 Ok(decided.map(|event| {

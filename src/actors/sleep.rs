@@ -17,6 +17,10 @@ use super::turn::Instance;
 use super::{Core, answered};
 use crate::error::BrokerError;
 
+/// So many of those that were woken are the latest: an event wakes its session, then the line items
+/// that it posts to.
+const JUST_NOW: usize = 64;
+
 /// Who was woken, in that order.
 pub(crate) struct Awake {
     woken: Mutex<VecDeque<(Arc<Instance>, Owner)>>,
@@ -43,6 +47,17 @@ impl Awake {
         }
     }
 
+    /// Takes an owner out again that was woken just now, if too many are awake.
+    fn take_back(&self, owner: Owner) -> bool {
+        let mut woken = self.lock();
+        if woken.len() <= self.most {
+            return false;
+        }
+        let latest = woken.len().saturating_sub(JUST_NOW)..;
+        let place = woken.range(latest.clone()).rposition(|(_, latest)| *latest == owner);
+        place.is_some_and(|place| woken.remove(latest.start + place).is_some())
+    }
+
     fn next_to_sleep(&self) -> Option<(Arc<Instance>, Owner)> {
         let mut woken = self.lock();
         if woken.len() > self.most { woken.pop_front() } else { None }
@@ -53,8 +68,13 @@ impl Awake {
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         while let Some((instance, owner)) = core.awake.next_to_sleep() {
-            if let Err(error) = core.put_to_sleep(&instance, owner).await {
-                tracing::warn!(%error, ?owner, "an owner could not be put to sleep: it stays awake");
+            let turn = instance.exclude().await;
+            let slept = core.put_to_sleep(&instance, owner).await;
+            drop(turn);
+            if let Err(error) = slept {
+                tracing::warn!(%error, ?owner, "an owner could not be put to sleep: later again");
+                core.awake.note(&instance, owner);
+                break;
             }
         }
         core.awake.too_many.notified().await;
@@ -62,12 +82,21 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 impl Core {
+    /// Puts an owner to sleep that was woken in this turn, if too many are awake.
+    pub(super) async fn back_to_sleep(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        owner: Owner,
+    ) -> Result<(), BrokerError> {
+        if self.awake.take_back(owner) { self.put_to_sleep(instance, owner).await } else { Ok(()) }
+    }
+
+    /// The caller holds the exclusive turn.
     async fn put_to_sleep(
         self: &Arc<Core>,
         instance: &Arc<Instance>,
         owner: Owner,
     ) -> Result<(), BrokerError> {
-        let _turn = instance.exclude().await;
         match owner {
             Owner::LineItem(number) => {
                 let Some(Found::Alive(actor)) = self.directory.awake_line_item(number) else {

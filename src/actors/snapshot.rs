@@ -292,7 +292,7 @@ impl Drop for Taken<'_> {
 }
 
 async fn write(core: &Arc<Core>, taken: &Taken<'_>, mark: Mark) -> Result<(), PassError> {
-    let mut batch = Batch { core, entries: vec![Kept::Clock(core.ledger.now()).entry()] };
+    let mut batch = Batch { core, entries: vec![Kept::Clock(core.ledger.highest()).entry()] };
     for entry in &taken.catalogue {
         batch.add(entry.clone()).await?;
     }

@@ -29,7 +29,7 @@ pub(super) struct Turn {
 /// A call on a session that has been let in.
 pub(super) struct Entered {
     instance: Arc<Instance>,
-    place: SessionPlace,
+    pub(super) place: SessionPlace,
     permit: Permit,
 }
 
@@ -93,23 +93,16 @@ impl Broker {
 
     async fn turn_for(&self, instance: Arc<Instance>, permit: Permit) -> Result<Turn, BrokerError> {
         let deadline = self.deadline();
-        let Ok(turn) = timeout_at(deadline, instance.exclude()).await else {
-            let limit = self.inner.settings.limits.in_flight_per_instance;
-            return Err(BrokerError::Overloaded { limit });
-        };
-        let core = Arc::clone(self.core());
-        let here = Arc::clone(&instance);
-        let caught_up = if instance.is_due(core.session_now()) {
-            // In a task of its own: what is due does not depend on whether the caller stays.
-            let running = tokio::spawn(async move { core.catch_up(&here, turn).await });
-            match timeout_at(deadline, running).await {
-                Ok(ran) => ran.unwrap_or(Err(BrokerError::Fault)),
-                Err(_) => Err(BrokerError::Busy),
-            }
-        } else {
-            core.catch_up(&here, turn).await // Nothing, unless time has just come.
-        };
-        let (turn, now) = caught_up?;
+        let turn = timeout_at(deadline, instance.exclude()).await;
+        let mut turn = turn.map_err(|_| BrokerError::Busy)?;
+        if let Some(now) = self.core().open_moment(&instance, &mut turn) {
+            return Ok(Turn { instance, permit, turn, now, deadline });
+        }
+        // In a task of its own: what is due does not depend on whether the caller stays.
+        let (core, here) = (Arc::clone(self.core()), Arc::clone(&instance));
+        let running = tokio::spawn(async move { core.catch_up(&here, turn).await });
+        let ran = timeout_at(deadline, running).await.map_err(|_| BrokerError::Busy)?;
+        let (turn, now) = ran.unwrap_or(Err(BrokerError::Fault))?;
         Ok(Turn { instance, permit, turn, now, deadline })
     }
 

@@ -177,6 +177,7 @@ impl Broker {
         watchers.spawn(sleep::run(Arc::clone(&core)));
         if !test_clock {
             watchers.spawn(alarm::run(Arc::clone(&core)));
+            watchers.spawn(alarm::sweep(Arc::clone(&core)));
             watchers.spawn(broker_time::run(Arc::clone(&core)));
         }
         let passes = Mutex::new(Some(Passes { stop, task, watchers }));

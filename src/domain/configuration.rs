@@ -203,6 +203,15 @@ impl ConfigurationHistory {
 
     /// Adds what a record changed; one that is known already changes nothing.
     pub fn insert(&mut self, record: Sequence, change: ConfigurationChange) {
+        if self.versions.get_max().is_none_or(|(last, _)| *last < record) {
+            let mut now = self.latest().clone();
+            for setting in &change.settings {
+                now.set(*setting, change.changed.clone());
+            }
+            self.versions.insert(record, (change, now));
+            return;
+        }
+        // Entries of a snapshot come in any order.
         self.versions.insert(record, (change, Configuration::default()));
         let mut now = Configuration::default();
         let versions = self.versions.iter().map(|(record, (change, _))| {

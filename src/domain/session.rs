@@ -210,14 +210,6 @@ impl Session {
         !matches!(self.state, State::Ended { .. })
     }
 
-    /// The end of the paid period, if there is one.
-    pub fn charged_until(&self) -> Option<SessionTime> {
-        match &self.state {
-            State::Active(usage) => Some(usage.period.until()),
-            State::Idle { .. } | State::Ended { .. } => None,
-        }
-    }
-
     /// When it is forgotten: 30 days after its end.
     pub fn forgotten_at(&self) -> Option<Timestamp> {
         match &self.state {

@@ -50,6 +50,13 @@ impl Outages {
     /// Adds an outage; one that is known already changes nothing.
     pub fn insert(&mut self, outage: Outage) {
         assert!(outage.from <= outage.to, "an outage does not end before it begins");
+        let length = outage.to.ms_since(outage.from);
+        let latest = self.known.get_max().is_none_or(|(from, _)| *from < outage.from);
+        if latest {
+            self.known.insert(outage.from, (outage, self.lost_ms() + length));
+            return;
+        }
+        // Entries of a snapshot come in any order.
         self.known.insert(outage.from, (outage, 0));
         let mut lost = 0;
         let known = self.known.values().map(|(outage, _)| {
@@ -57,6 +64,11 @@ impl Outages {
             (outage.from, (*outage, lost))
         });
         self.known = known.collect();
+    }
+
+    /// What has been lost in all, in milliseconds.
+    pub fn lost_ms(&self) -> u64 {
+        self.known.get_max().map_or(0, |(_, (_, lost))| *lost)
     }
 
     /// What the sessions' clock shows at an instant.

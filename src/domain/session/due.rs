@@ -13,8 +13,11 @@ use crate::domain::time::{Period, Timestamp};
 /// What a session has coming, if nobody calls (spec 4.2). The order is that of events due together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DueKind {
-    /// It ends: idle for too long, or no heartbeat.
-    Deadline,
+    /// It ends: no heartbeat came. Known a millisecond after the last instant for one, at which it
+    /// is stamped: so it comes first.
+    MissedHeartbeat,
+    /// It ends: idle for too long.
+    IdleLimit,
     /// The next period is charged.
     AutomaticCharge,
 }
@@ -33,11 +36,11 @@ pub struct Due {
 impl Due {
     /// What the record of it is stamped with: a heartbeat is missed at the last instant that it
     /// could have come at, which is a millisecond before that is known (spec 4.2).
-    pub fn stamp(&self, session: &Session, outages: &Outages) -> Timestamp {
+    pub fn stamp(&self, outages: &Outages) -> Timestamp {
         let at = outages.broker_time(self.at);
-        match (&session.state, self.kind) {
-            (State::Active(_), DueKind::Deadline) => at.minus_ms(1),
-            (_, _) => at,
+        match self.kind {
+            DueKind::MissedHeartbeat => at.minus_ms(1),
+            DueKind::IdleLimit | DueKind::AutomaticCharge => at,
         }
     }
 }
@@ -70,9 +73,9 @@ impl Session {
     /// What falls due next if nobody calls (spec 4.2).
     pub fn due(&self) -> Option<Due> {
         let (at, kind) = match &self.state {
-            State::Idle { since } => (since.plus_ms(IDLE_LIMIT_MS), DueKind::Deadline),
+            State::Idle { since } => (since.plus_ms(IDLE_LIMIT_MS), DueKind::IdleLimit),
             State::Active(usage) if usage.period.heartbeat == Need::Open => {
-                (usage.period.heartbeat_deadline().plus_ms(1), DueKind::Deadline)
+                (usage.period.heartbeat_deadline().plus_ms(1), DueKind::MissedHeartbeat)
             }
             State::Active(usage) => (usage.period.until(), DueKind::AutomaticCharge),
             State::Ended { .. } => return None,

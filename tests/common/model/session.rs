@@ -79,7 +79,8 @@ type Due = (u64, Group, usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
-    DeadlineOrExpiry,
+    Deadline,
+    Idle,
     AutomaticCharge,
 }
 
@@ -131,11 +132,9 @@ impl Session {
 
     fn due(&self) -> Option<(u64, Group)> {
         match (self.state, self.current()) {
-            (SessionState::Idle, _) => {
-                Some((self.idle_since + IDLE_LIMIT_MS, Group::DeadlineOrExpiry))
-            }
+            (SessionState::Idle, _) => Some((self.idle_since + IDLE_LIMIT_MS, Group::Idle)),
             (SessionState::Active, Some(segment)) if segment.needs_heartbeat() => {
-                Some((segment.deadline() + 1, Group::DeadlineOrExpiry))
+                Some((segment.deadline() + 1, Group::Deadline))
             }
             (SessionState::Active, Some(segment)) => {
                 Some((segment.paid_until, Group::AutomaticCharge))
@@ -284,7 +283,7 @@ impl Model {
 
     fn happen(&mut self, due: u64, group: Group, index: usize) -> Happened {
         match group {
-            Group::DeadlineOrExpiry => (Vec::new(), self.expire(index, due)),
+            Group::Deadline | Group::Idle => (Vec::new(), self.expire(index, due)),
             Group::AutomaticCharge => self.charge_again(index, due),
         }
     }
