@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use farebox::verify::{VerifyError, verify};
 
@@ -49,7 +50,10 @@ pub(crate) struct Serve {
     /// Time stands still until `POST /test/clock` moves it: hours of sessions in milliseconds.
     ///
     /// A directory that was served so is never served otherwise.
-    #[arg(long, env = "FAREBOX_TEST_CLOCK")]
+    ///
+    /// In the environment `1`, `true` or `yes`; `0`, `false`, `no` or nothing is as if it were not
+    /// there.
+    #[arg(long, env = "FAREBOX_TEST_CLOCK", value_parser = FalseyValueParser::new(), hide_env_values = true)]
     pub(crate) test_clock: bool,
 }
 

@@ -67,7 +67,7 @@ impl fmt::Display for Report {
         }
         writeln!(formatter, "line items {line_items}, charges - refunds = used on each of them")?;
         writeln!(formatter, "used       {used} tokens in all")?;
-        writeln!(formatter, "sessions   {sessions}")?;
+        writeln!(formatter, "sessions   {sessions}, those that are forgotten too")?;
         match (watermark, &self.snapshots_unusable) {
             (_, Some(why)) => {
                 write!(formatter, "snapshots  unusable, a start rebuilds them: {why}")

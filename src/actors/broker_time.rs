@@ -90,12 +90,13 @@ impl BrokerTime {
         if behind_ms > OUTAGE_MIN_MS && last.broker.ms_since(last.system) <= OUTAGE_MIN_MS {
             tracing::warn!(behind_ms, "the system's clock fell behind: broker time goes on");
         }
-        let passed = broker.ms_since(last.broker).max(system.ms_since(last.system));
-        if passed <= OUTAGE_MIN_MS && system.ms_since(broker) <= OUTAGE_MIN_MS {
-            self.resume(broker, Some(system));
-            return None;
+        // How far the system's clock has gone since says nothing: it may have been put right.
+        let is_missed = broker.ms_since(last.broker) > OUTAGE_MIN_MS;
+        if is_missed || system.ms_since(broker) > OUTAGE_MIN_MS {
+            return Some(broker.max(system));
         }
-        Some(broker.max(system).max(last.broker.plus_ms(passed)))
+        self.resume(broker, Some(system));
+        None
     }
 
     /// Goes on at `now`.
@@ -120,6 +121,8 @@ impl Core {
             return Ok(());
         }
         let time = self.ledger.time();
+        let lost_ms = self.ledger.tenant().outages.lost_ms();
+        counter!(OUTAGE_SECONDS_TOTAL).absolute(lost_ms / 1_000); // Shows from the start.
         let (now, system) = (time.now(), time.clock.system());
         if system > now && !time.is_new {
             self.record_outage(system).await?;

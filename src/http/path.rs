@@ -118,8 +118,11 @@ impl<'a> Query<'a> {
             };
             let Some(known) = known.iter().find(|known| **known == name) else {
                 let shown: String = name.chars().take(80).collect();
-                let there_are = if known.is_empty() { "none" } else { &known.join("`, `") };
-                return Err(format!("`{shown}` is no parameter here: there are `{there_are}`"));
+                let there_are = match known {
+                    [] => "there are none".to_owned(),
+                    known => format!("there are `{}`", known.join("`, `")),
+                };
+                return Err(format!("`{shown}` is no parameter here: {there_are}"));
             };
             if query.get(known).is_some() {
                 return Err(format!("`{known}` is there twice: send it once"));

@@ -238,7 +238,7 @@ pub(super) fn method_not_allowed(allow: String) -> Problem {
 /// 404 for what is no path of ours.
 pub(super) fn unknown_path() -> Problem {
     let detail = "there is no such path: it is `/api/v1.0/…` or `/api/v1.1/…`, without a trailing \
-                  slash";
+                  slash; `/test/clock` only with `serve --test-clock`";
     Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
 }
 
