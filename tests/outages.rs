@@ -202,6 +202,28 @@ fn a_system_clock_set_back_changes_nothing() {
 }
 
 #[test]
+fn a_system_clock_that_was_behind_and_is_put_right_changes_nothing() {
+    let world = World::new(60);
+    world.seconds(10);
+    for round in 1..=5 {
+        world.clocks.set_back(HOUR);
+        world.seconds(10);
+        world.after(SECOND, HOUR + SECOND);
+        let now = START_MS + 10 * SECOND + round * 11 * SECOND;
+        assert_eq!(world.broker.now().as_ms(), now, "nothing was missing");
+    }
+    assert_eq!(world.outages(), []);
+    let world = world.restart_after(0); // As after a start with a clock that is not set yet.
+    let before = world.outages();
+    world.clocks.set_back(DAY);
+    world.seconds(2);
+    let now = world.broker.now().as_ms();
+    world.after(SECOND, DAY + SECOND);
+    assert_eq!(world.broker.now().as_ms(), now + SECOND);
+    assert_eq!(world.outages(), before);
+}
+
+#[test]
 fn what_the_clocks_skip_is_an_outage_that_nobody_pays_for() {
     // What passes on the monotonic and on the system's clock before a tick, and how far broker time
     // goes. The second of the tick itself is lost with the rest.
@@ -297,4 +319,38 @@ fn a_clock_that_is_behind_at_a_start_is_no_outage() {
     assert_eq!(world.outages(), []);
     world.seconds(5);
     assert_eq!(world.outages(), []);
+}
+
+/// Once what was due within the horizon, and still being decided when the outage was recorded, got
+/// the time that the outage had moved it to: a record from the future, after which every change of
+/// its instance was refused until that time had come.
+#[test]
+fn an_event_that_an_outage_overtakes_waits_for_its_new_time_and_nobody_waits_for_it() {
+    // How long before the automatic charge the last tick comes.
+    for left in [1, 100, 500, 900, 1_000, 2_000, 3_000] {
+        let world = World::new(10);
+        world.seconds(597);
+        world.after(3 * SECOND - left, 3 * SECOND - left);
+        world.after(HOUR, HOUR); // The charge is begun, and the tick finds an outage.
+
+        let (from, now) = (START_MS + 10 * MINUTE - left, START_MS + 10 * MINUTE - left + HOUR);
+        let outage = Outage { from: Timestamp::from_ms(from), to: Timestamp::from_ms(now) };
+        assert_eq!(world.outages(), [outage], "{left}");
+        assert_eq!(world.broker.now().as_ms(), now, "{left}");
+        let stamps = records(world.broker.journal()).into_iter().map(|(_, record)| record.at);
+        assert_eq!(stamps.max(), Some(outage.to), "{left}: nothing is stamped later than now");
+        assert_eq!(world.session(), ("ACTIVE", left), "{left}: its paid end has moved");
+        assert_eq!(world.used(), "30", "{left}");
+        let created = world.still.runtime.block_on(world.broker.create_session(world.scope));
+        created.unwrap_or_else(|error| panic!("{left}: the instance goes on, but {error}"));
+
+        world.after(left, left);
+        assert_eq!(world.session(), ("ACTIVE", 10 * MINUTE), "{left}: now it is charged");
+        assert_eq!(world.used(), "60", "{left}");
+        world.settle();
+        let charges = records(world.broker.journal()).into_iter().filter_map(|(_, record)| {
+            matches!(record.event, Event::AutomaticCharge(_)).then_some(record.at.as_ms())
+        });
+        assert_eq!(charges.collect::<Vec<_>>(), [now + left], "{left}");
+    }
 }

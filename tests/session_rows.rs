@@ -27,11 +27,14 @@
 //! | I8 | `http_api/configuration.rs`: `a_bad_setting_is_refused_…` |
 //! | I9 | examples X20: what is charged keeps its length, also what falls due late |
 //!
-//! Beyond the rows: `ends`, how what is over is forgotten; `races`, that an answer never overtakes
-//! what falls due because of it.
+//! Beyond the rows: `ends`, how what is over is forgotten, and what falls due at the same time;
+//! `races`, that an answer never overtakes what falls due because of it; `awake`, that few owners are
+//! awake however much falls due.
 
 mod common;
 
+#[path = "session_rows/awake.rs"]
+mod awake;
 #[path = "session_rows/charges.rs"]
 mod charges;
 #[path = "session_rows/ends.rs"]

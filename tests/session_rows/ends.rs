@@ -1,14 +1,17 @@
-//! Sessions that nobody uses any more: H28, and how those that are over are forgotten (spec 4.1).
+//! Sessions that nobody uses any more: H28, ends that come in the same millisecond, and how those
+//! that are over are forgotten (spec 4.1).
 
-use std::sync::Arc;
+use std::future::ready;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use farebox::broker::Storage;
 use farebox::config::Settings;
-use farebox::journal::{MemoryDisk, MemorySnapshots, Snapshots};
+use farebox::journal::{Entry, Mark, MemoryDisk, MemorySnapshots, SnapshotError, Snapshots};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::common::crowd::START_MS;
+use crate::common::crowd::{MINUTE_MS, START_MS};
 use crate::common::dice;
 use crate::common::disks::{MoodyDisk, Watched, copy_of};
 use crate::common::model::whole;
@@ -16,7 +19,8 @@ use crate::common::product;
 use crate::common::rig::{Still, in_memory};
 use crate::common::script;
 use crate::house::{
-    HOUR_MS, House, THIRTY_DAYS_MS, code, kinds, many_threads, one_thread, refunds, settings,
+    HOUR_MS, House, THIRTY_DAYS_MS, code, kinds, many_threads, one_thread, refunded, refunds,
+    settings,
 };
 
 #[test]
@@ -99,6 +103,42 @@ fn h28_a_sweep_waits_for_the_disk_after_every_thousand() {
     });
 }
 
+/// Once the idle limit could come first. The deadline, which is stamped a millisecond earlier, then
+/// found a later record of its instance, and was decided again for ever.
+#[test]
+fn what_falls_due_in_the_same_millisecond_happens_in_the_order_of_its_stamps() {
+    let tie = START_MS + THIRTY_DAYS_MS;
+    for [idle, owing, paying] in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    {
+        one_thread().block_on(async {
+            let house = House::open().await;
+            let sessions = [house.session().await, house.session().await, house.session().await];
+            let deadline = tie - 1; // That it has passed is known at the idle limit of the first.
+            house.at(deadline - 90 * MINUTE_MS).await;
+            house.put(&sessions[owing], "10xPhotoPrint").await.expect("it is granted");
+            house.at(tie - HOUR_MS).await;
+            house.put(&sessions[paying], "1xPhotoPrint").await.expect("it is granted");
+            house.at(deadline).await;
+            let last = house.last();
+            house.at(tie).await;
+
+            let records = house.since(last);
+            let shown = format!("idle {idle}, owing {owing}, paying {paying}: {records:?}");
+            assert_eq!(kinds(&records), ["expired", "expired", "charge"], "{shown}");
+            let stamps: Vec<_> = records.iter().map(|record| record.at.as_ms()).collect();
+            assert_eq!(stamps, [deadline, tie, tie], "{shown}");
+            assert_eq!(refunded(&records[..1]), whole(30), "{shown}: it is the one that owed");
+            assert_eq!(refunds(&records[1]), [], "{shown}: it is the idle one");
+            for (session, state) in
+                [(idle, "TERMINATED"), (owing, "TERMINATED"), (paying, "ACTIVE")]
+            {
+                assert_eq!(house.state(&sessions[session]).await, state, "{shown}");
+            }
+            house.session().await; // The instance goes on.
+        });
+    }
+}
+
 /// The names of what is kept.
 fn kept(snapshots: &dyn Snapshots) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
@@ -109,10 +149,16 @@ fn kept(snapshots: &dyn Snapshots) -> Vec<Vec<u8>> {
 }
 
 /// Has the next snapshot pass come and waits until it has ended.
-async fn pass(snapshots: &Watched<MemorySnapshots>) {
+async fn pass<S>(snapshots: &Watched<S>) {
+    pass_while(snapshots, ready(())).await;
+}
+
+/// The same, and does something meanwhile.
+async fn pass_while<S>(snapshots: &Watched<S>, meanwhile: impl Future<Output = ()>) {
     let mut passes = snapshots.passes.subscribe();
     let before = *passes.borrow_and_update();
     tokio::time::advance(settings().snapshot_every + Duration::from_millis(1)).await;
+    meanwhile.await;
     passes.wait_for(|passes| *passes > before).await.expect("the broker keeps them");
 }
 
@@ -192,4 +238,88 @@ fn what_is_over_is_forgotten_for_good_by_memory_snapshots_and_restarts() {
             }
         });
     }
+}
+
+/// Snapshots whose next write can be held up.
+#[derive(Default)]
+struct Held {
+    inner: MemorySnapshots,
+    hold: Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Held {
+    /// The next write says when it is there, and waits until the other end is dropped.
+    fn hold_next(&self) -> (oneshot::Receiver<()>, mpsc::Sender<()>) {
+        let ((there, is_there), (go_on, held)) = (oneshot::channel(), mpsc::channel());
+        *self.hold.lock().expect("unpoisoned") = Some((there, held));
+        (is_there, go_on)
+    }
+}
+
+impl Snapshots for Held {
+    fn load(&self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, SnapshotError> {
+        self.inner.load(each)
+    }
+
+    fn write(&self, entries: &[Entry]) -> Result<(), SnapshotError> {
+        let hold = self.hold.lock().expect("unpoisoned").take();
+        if let Some((there, held)) = hold {
+            let _ = there.send(()); // A test that has failed asks no more.
+            let _ = held.recv();
+        }
+        self.inner.write(entries)
+    }
+
+    fn finish(&self, mark: Mark) -> Result<(), SnapshotError> {
+        self.inner.finish(mark)
+    }
+
+    fn clear(&self) -> Result<(), SnapshotError> {
+        self.inner.clear()
+    }
+}
+
+/// Once the pass took it for one that the snapshots had forgotten too: the next one asked it for its
+/// state, failed, and so did all that followed.
+#[test]
+fn a_session_that_is_forgotten_while_a_pass_writes_is_left_to_the_next_one() {
+    let still = Still::new();
+    still.runtime.block_on(async {
+        let disk = MemoryDisk::new();
+        let snapshots = Arc::new(Watched::new(Held::default()));
+        let storage = Storage::Custom(Arc::new(disk.clone()), Arc::clone(&snapshots) as _);
+        let house = House::with(storage, START_MS, settings()).await;
+        pass(&snapshots).await;
+        let without = kept(snapshots.as_ref());
+
+        let session = house.session().await;
+        house.close(&session).await.expect("it is alive");
+        let (writing, go_on) = snapshots.inner.hold_next();
+        pass_while(&snapshots, async {
+            writing.await.expect("the pass writes");
+            house.at(START_MS + THIRTY_DAYS_MS).await;
+            assert_eq!(told(&house, &session).await, UNKNOWN);
+            drop(go_on);
+        })
+        .await;
+        assert_eq!(kept(snapshots.as_ref()).len(), without.len() + 1, "copied before");
+        let remembered = copy_of(&snapshots.inner.inner, |_| {});
+
+        house.at(START_MS + THIRTY_DAYS_MS + 1).await; // A pass without news is none.
+        let before = *snapshots.passes.borrow();
+        house.broker.close().await.expect("a clean stop"); // With a pass, which may fail silently.
+        assert_eq!(*snapshots.passes.borrow(), before + 1, "the next pass comes to its end");
+        assert_eq!(kept(snapshots.as_ref()), without);
+
+        for snapshots in [remembered, copy_of(&snapshots.inner.inner, |_| {})] {
+            let snapshots = Arc::new(Watched::new(snapshots));
+            let disk = Arc::new(disk.after_kill());
+            let again = house.again(Storage::Custom(disk, Arc::clone(&snapshots) as _)).await;
+            assert_eq!(told(&again, &session).await, UNKNOWN);
+            again.session().await;
+            again.broker.close().await.expect("a clean stop");
+            assert_eq!(*snapshots.passes.borrow(), 1, "passes go on");
+            assert_eq!(kept(snapshots.as_ref()).len(), without.len() + 1, "the new session");
+        }
+    });
 }
