@@ -11,6 +11,7 @@ use farebox::domain::ids::Requester;
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::rules::Dictionary;
 use farebox::domain::time::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -37,8 +38,11 @@ async fn prepare(options: Options) -> Result<(Broker, Scope, Arc<AccessRequest>)
         Ok(RequestedItem { name, version, count, metadata: None })
     };
     let items = vec![item("PhotoPrint", "1.0", "10")?, item("CADPrint", "2.0", "2")?];
-    let requester =
-        Requester { kind: "user".parse()?, value: "LisaBarry".parse()?, dictionary: None };
+    let requester = Requester {
+        kind: "user".parse()?,
+        value: "LisaBarry".parse()?,
+        dictionary: Dictionary::default(),
+    };
     Ok((broker, scope, Arc::new(AccessRequest { requester, items })))
 }
 

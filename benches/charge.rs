@@ -7,10 +7,13 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use farebox::domain::catalogue::InstanceCatalogue;
 use farebox::domain::charge::{Balances, Candidates, Known, one_off};
-use farebox::domain::ids::{LineItemNumber, RateTableNumber, Sequence, Text};
-use farebox::domain::line_item::{Balance, LineItem, Terms};
+use farebox::domain::ids::{
+    ActionId, ConditionId, LineItemNumber, RateTableNumber, Requester, Sequence, Text,
+};
+use farebox::domain::line_item::{Balance, Terms};
 use farebox::domain::rates::{NewRateTable, RateTable, RatedItem, Rates};
 use farebox::domain::request::RequestedItem;
+use farebox::domain::rules::{Action, Clause, Condition, Dictionary, Effect, Operator, Rule};
 use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
 
@@ -21,7 +24,7 @@ struct Alike(Tokens);
 
 impl Balances for Alike {
     fn known(&self, _: LineItemNumber) -> Known {
-        Known::Balance(Balance { used: self.0, open_lines: 0 })
+        Known::Balance(Balance { used: self.0, ..Balance::default() })
     }
 }
 
@@ -45,12 +48,29 @@ fn rates() -> Rates {
     rates
 }
 
-fn instance(line_items: u64) -> InstanceCatalogue {
+/// With rules, each line item permits everybody of EMEA up to an allocation, in its last action.
+fn instance(line_items: u64, rules: bool) -> InstanceCatalogue {
     let mut instance = InstanceCatalogue::default();
+    let regions = ["APAC", "LATAM", "EMEA"];
+    for (place, region) in (0..).zip(regions) {
+        let id = ConditionId::from_u128(u128::from(place));
+        let (key, operator, values) = (text("region"), Operator::In, vec![text(region)]);
+        let rule = Rule::Simple(Clause { key, operator, values });
+        instance.insert_condition(Condition { id, place, name: text(region), rule });
+    }
     for number in 1..=line_items {
         let terms = Terms::new(text(&format!("ACT{number:03}")), 1000, NOW, NOW.plus_ms(number));
-        let number = LineItemNumber::new(Sequence::new(number));
-        instance.insert(Arc::new(LineItem { number, terms }));
+        let activation_id = terms.activation_id.clone();
+        instance.insert_terms(LineItemNumber::new(Sequence::new(number)), terms);
+        let action = |place: u128| Action {
+            id: ActionId::from_u128(place),
+            name: text("action"),
+            condition: Some(ConditionId::from_u128(place)),
+            effect: Effect::Allow(Some(Tokens::whole(1000))),
+        };
+        if rules {
+            instance.set_actions(&activation_id, (0..3).map(action).collect());
+        }
     }
     instance
 }
@@ -64,13 +84,22 @@ fn decide(criterion: &mut Criterion) {
         metadata: None,
     };
     let items = [item("PhotoPrint", "1.0", "10"), item("CADPrint", "2.0", "2")];
-    for (name, line_items, used) in
-        [("one plentiful line item", 1, 0), ("split over 5", 5, 990), ("split over 20", 20, 997)]
-    {
-        let (instance, balances) = (instance(line_items), Alike(Tokens::whole(used)));
+    let dictionary = [("department", "Engineering"), ("region", "EMEA")];
+    let dictionary = dictionary.map(|(key, value)| (text(key), text(value))).to_vec();
+    let dictionary = Dictionary::new(dictionary);
+    let requester = Requester { kind: text("user"), value: text("LisaBarry"), dictionary };
+    for (name, line_items, used, rules) in [
+        ("one plentiful line item", 1, 0, false),
+        ("one plentiful line item, with rules", 1, 0, true),
+        ("split over 5", 5, 990, false),
+        ("split over 5, with rules", 5, 990, true),
+        ("split over 20", 20, 997, false),
+        ("one of 1,000 plentiful line items", 1_000, 0, false),
+    ] {
+        let (instance, balances) = (instance(line_items, rules), Alike(Tokens::whole(used)));
         criterion.bench_function(&format!("decide: {name}"), |bencher| {
             bencher.iter(|| {
-                let candidates = Candidates::at(NOW, NOW, &instance, &rates, false);
+                let candidates = Candidates::at(NOW, NOW, &instance, &rates, false, &requester);
                 one_off(black_box(&items), candidates, &balances)
             });
         });

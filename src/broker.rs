@@ -3,12 +3,13 @@
 
 mod calls;
 mod open;
+mod rules;
 
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-pub use crate::actors::{AccessAnswer, Answer, InstancePage, LineItemView, Receipt};
+pub use crate::actors::{AccessAnswer, ActionsChange, Answer, InstancePage, LineItemView, Receipt};
 use open::Passes;
 pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};

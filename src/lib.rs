@@ -12,6 +12,7 @@
 //! use farebox::domain::ids::Requester;
 //! use farebox::domain::line_item::Terms;
 //! use farebox::domain::rates::{NewRateTable, RatedItem};
+//! use farebox::domain::rules::Dictionary;
 //! use farebox::domain::request::{AccessRequest, RequestedItem};
 //! use farebox::domain::time::Timestamp;
 //!
@@ -31,7 +32,8 @@
 //! let (start, end) = (broker.now(), broker.now().plus_ms(86_400_000));
 //! broker.map_line_item(scope, Terms::new("ACT01-Elastic".parse()?, 1000, start, end)).await?;
 //!
-//! let requester = Requester { kind: "user".parse()?, value: "LisaBarry".parse()?, dictionary: None };
+//! let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
+//! let requester = Requester { kind, value, dictionary: Dictionary::default() };
 //! let (name, version, count) = ("PhotoPrint".parse()?, "1.0".parse()?, "10".parse()?);
 //! let items = vec![RequestedItem { name, version, count, metadata: None }];
 //! let request = Arc::new(AccessRequest { requester, items });

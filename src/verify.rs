@@ -186,12 +186,15 @@ impl Check {
                 (&[], &closed.refunds, 0)
             }
             Event::AutomaticCharge(charge) => (&charge.verdicts, &charge.refunds, 1),
+            Event::ActionsSet { .. } => (&[], &[], 0),
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
             | Event::SessionCreated { .. }
             | Event::Heartbeat { .. }
             | Event::Outage(_)
@@ -211,6 +214,9 @@ impl Check {
                 .open_lines
                 .checked_sub(1)
                 .ok_or_else(|| wrong("a refund of a charge line that is not open"))?;
+            if let Some(action) = refund.action {
+                balance.counters.refund(action, refund.tokens);
+            }
         }
         for verdict in verdicts {
             let Verdict::Granted(takes) = verdict else { continue };
@@ -221,12 +227,23 @@ impl Check {
                     .checked_add(take.tokens)
                     .ok_or_else(|| wrong("a charge passes every limit"))?;
                 balance.open_lines += opens;
+                if let Some(action) = take.action {
+                    let used = balance.counters.used(action).checked_add(take.tokens);
+                    let used = used.ok_or_else(|| wrong("an action's charges pass every limit"))?;
+                    balance.counters.set(action, used);
+                }
             }
+        }
+        if let Event::ActionsSet { number, actions, posting: Some(_), .. } = &record.event {
+            let balance = self.touch(&mut touched, *number);
+            balance.counters = balance.counters.only(actions);
         }
         let postings = record.event.postings();
         for posting in postings {
             let sum = touched.remove(&posting.line_item);
-            if sum != Some(posting.after) {
+            let mut claimed = self.recomputed.get(&posting.line_item).cloned().unwrap_or_default();
+            claimed.take_over(&posting.after);
+            if sum.as_ref() != Some(&claimed) {
                 return Err(wrong(&format!(
                     "`{}` is said to have {} used, its charges and refunds make {}",
                     posting.activation_id,
@@ -234,7 +251,7 @@ impl Check {
                     sum.unwrap_or_default().used
                 )));
             }
-            self.recomputed.insert(posting.line_item, posting.after);
+            self.recomputed.insert(posting.line_item, claimed);
         }
         match touched.keys().next() {
             Some(number) => Err(wrong(&format!("line item {number} changes without a posting"))),
@@ -247,7 +264,7 @@ impl Check {
         touched: &'a mut BTreeMap<LineItemNumber, Balance>,
         number: LineItemNumber,
     ) -> &'a mut Balance {
-        let former = self.recomputed.get(&number).copied().unwrap_or_default();
+        let former = self.recomputed.get(&number).cloned().unwrap_or_default();
         touched.entry(number).or_insert(former)
     }
 

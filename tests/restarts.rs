@@ -10,6 +10,7 @@ use farebox::domain::ids::Requester;
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::rules::Dictionary;
 use farebox::domain::time::Timestamp;
 use farebox::journal::{
     ENTRIES_MAX, Entry, Mark, MemoryDisk, MemorySnapshots, SnapshotError, Snapshots,
@@ -103,7 +104,7 @@ async fn a_stop_in_the_middle_of_a_snapshot_pass_loses_nothing() {
     let requester = Requester {
         kind: "user".parse().unwrap(),
         value: "LisaBarry".parse().unwrap(),
-        dictionary: None,
+        dictionary: Dictionary::default(),
     };
     let request = Arc::new(AccessRequest { requester, items: vec![asked] });
     broker.access(scope, request).await.unwrap();

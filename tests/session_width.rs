@@ -11,6 +11,7 @@ use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::refusal::Refusal;
 use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::rules::Dictionary;
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
@@ -23,7 +24,7 @@ async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<Ac
     let requester = Requester {
         kind: "user".parse().expect("a text"),
         value: "LisaBarry".parse().expect("a text"),
-        dictionary: None,
+        dictionary: Dictionary::default(),
     };
     let item = RequestedItem {
         name: "One".parse().expect("a text"),

@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::turn::{Instance, SharedTurn, View};
 use crate::domain::charge::{self, Candidates, Missing, Verdict};
 use crate::domain::event::{Access, Event, Record, SessionAccess};
-use crate::domain::ids::{CorrelationId, LineItemNumber, Sequence};
+use crate::domain::ids::{CorrelationId, LineItemNumber, Requester, Sequence};
 use crate::domain::line_item::Posting;
 use crate::domain::request::AccessRequest;
 use crate::domain::session::Pacing;
@@ -97,15 +97,19 @@ impl Basis {
         self.tenant.outages.session_time(self.now)
     }
 
-    /// The line items that a call may charge now.
-    pub(crate) fn candidates(&self) -> Candidates<'_> {
-        self.candidates_known(self.now)
+    /// The line items that a call of this requester may charge now.
+    pub(crate) fn candidates<'a>(&'a self, requester: &'a Requester) -> Candidates<'a> {
+        self.candidates_known(self.now, requester)
     }
 
     /// The line items that may be charged now, as far as the producer had set things up by `known`.
-    pub(crate) fn candidates_known(&self, known: Timestamp) -> Candidates<'_> {
+    pub(crate) fn candidates_known<'a>(
+        &'a self,
+        known: Timestamp,
+        requester: &'a Requester,
+    ) -> Candidates<'a> {
         let tolerant = self.tenant.configuration.at(known).timezone_tolerant;
-        Candidates::at(self.now, known, &self.instance, &self.tenant.rates, tolerant)
+        Candidates::at(self.now, known, &self.instance, &self.tenant.rates, tolerant, requester)
     }
 }
 
@@ -120,7 +124,8 @@ impl Job {
         let first_choice = guarded(|| {
             let basis = self.core.ledger.basis(&self.instance, self.core.ledger.now());
             let is_exhausted = |number| view.is_exhausted(number);
-            basis.candidates().first_choice(&self.request.items, is_exhausted)
+            let candidates = basis.candidates(&self.request.requester);
+            candidates.first_choice(&self.request.items, is_exhausted)
         });
         let number = match first_choice {
             Ok(Some(number)) => number,
@@ -167,8 +172,10 @@ impl Job {
             if matches!(when, When::Shared) && self.instance.is_due(basis.session_time()) {
                 return Outcome::Moved(self);
             }
-            let decided =
-                guarded(|| charge::one_off(&self.request.items, basis.candidates(), view));
+            let decided = guarded(|| {
+                let AccessRequest { requester, items } = self.request.as_ref();
+                charge::one_off(items, basis.candidates(requester), view)
+            });
             let decision = match decided {
                 Ok(Ok(decision)) => decision,
                 Ok(Err(Missing(number))) => return Outcome::Missing(self, number),

@@ -10,16 +10,18 @@ use super::Core;
 use super::directory::Versioned;
 use super::ledger::Nobody;
 use super::reply::Reply;
+use super::rules::ActionsChange;
 use super::snapshot;
 use super::turn::{ExclusiveTurn, Instance};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms};
 use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
+use crate::domain::ids::{ConditionId, InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
 use crate::domain::rates::{NewRateTable, RateTable};
 use crate::domain::refusal::Refusal;
+use crate::domain::rules::{Condition, NewCondition};
 use crate::domain::session_time::Outage;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
@@ -81,6 +83,11 @@ pub(crate) enum CatalogueMessage {
     },
     MapLineItem(Placed<Terms, LineItemView>),
     DeleteLineItem(Placed<String, ()>),
+    SetConditions(Placed<Vec<NewCondition>, Vec<Arc<Condition>>>),
+    /// This one, or all.
+    DeleteConditions(Placed<Option<ConditionId>, ()>),
+    /// Of the line item of this name.
+    ChangeActions(Placed<(String, ActionsChange), LineItemView>),
     /// Everything that changed since this was last asked, for a snapshot.
     TakeDirty(oneshot::Sender<Vec<Entry>>),
     /// What could not be written after all.
@@ -98,10 +105,10 @@ pub(crate) struct Placed<V, T> {
 }
 
 /// The catalogue after a record, ready to be published.
-struct Next {
+pub(super) struct Next {
     registry: Registry,
     tenant: Option<Arc<Tenant>>,
-    catalogue: Option<Arc<InstanceCatalogue>>,
+    pub(super) catalogue: Option<Arc<InstanceCatalogue>>,
     created: Option<Arc<Instance>>,
     mapped: Option<LineItemNumber>,
 }
@@ -119,15 +126,15 @@ pub(crate) struct CatalogueState {
 
 impl CatalogueActor {
     /// Decides and records an event, takes it over everywhere and answers with what `answer` makes
-    /// of it.
-    fn record<T: Send + 'static>(
+    /// of it. Says which record it is, if it is one.
+    pub(super) fn record<T: Send + 'static>(
         &self,
         owned: &mut CatalogueState,
         instance: Option<&Arc<Instance>>,
         decide: impl FnOnce(&Registry, &Tenant, Timestamp) -> Result<Record, Refusal>,
         reply: Reply<T>,
         answer: impl FnOnce(Sequence, &Next) -> T,
-    ) {
+    ) -> Option<Sequence> {
         let mut reply = Some(reply);
         let recorded = self.core.ledger.append_and_publish(
             instance,
@@ -144,6 +151,7 @@ impl CatalogueActor {
             (Ok((sequence, record, next)), _) => {
                 owned.registry = next.registry;
                 owned.dirty.extend(snapshot::changes(sequence, &record));
+                return Some(sequence);
             }
             (Err(error @ BrokerError::Refused(..)), Some(reply)) => {
                 self.core.ledger.after_all(reply.with(Err(error)));
@@ -151,6 +159,7 @@ impl CatalogueActor {
             (Err(error), Some(reply)) => reply.now(error),
             (Err(_), None) => {}
         }
+        None
     }
 
     /// What the catalogue is after a record.
@@ -198,7 +207,7 @@ impl CatalogueActor {
     }
 
     /// An answer without a record, that waits for what it rests on.
-    fn answer<T: Send + 'static>(&self, reply: Reply<T>, answer: Result<T, Refusal>) {
+    pub(super) fn answer<T: Send + 'static>(&self, reply: Reply<T>, answer: Result<T, Refusal>) {
         self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::from)));
     }
 
@@ -236,6 +245,7 @@ impl CatalogueActor {
             Ok(Err(refusal)) => return self.answer(reply, Err(refusal)),
             Err(error) => return reply.now(error),
         };
+        let actions = current.as_ref().map_or_else(Vec::new, |former| former.actions.clone());
         let number = current.map(|line_item| line_item.number);
         let event =
             Event::LineItemMapped { instance: instance.entry.number, number, terms: terms.clone() };
@@ -247,7 +257,7 @@ impl CatalogueActor {
             reply,
             |sequence, _| {
                 let number = LineItemNumber::mapped(number, sequence);
-                let line_item = Arc::new(LineItem { number, terms });
+                let line_item = Arc::new(LineItem { number, terms, actions });
                 LineItemView { instance: id, line_item, balance }
             },
         );
@@ -371,6 +381,9 @@ impl Actor for CatalogueActor {
             }
             CatalogueMessage::MapLineItem(placed) => self.map_line_item(placed, owned).await,
             CatalogueMessage::DeleteLineItem(placed) => self.delete_line_item(placed, owned),
+            CatalogueMessage::SetConditions(placed) => self.set_conditions(placed, owned),
+            CatalogueMessage::DeleteConditions(placed) => self.delete_conditions(placed, owned),
+            CatalogueMessage::ChangeActions(placed) => self.change_actions(placed, owned).await,
             CatalogueMessage::Configure { settings, by, reply } => {
                 let decide =
                     |_: &_, _: &_, at| Ok(Record { at, event: Event::Configured { by, settings } });

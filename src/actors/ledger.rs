@@ -221,6 +221,10 @@ impl Ledger {
                 assert!(record.at >= cell.last_stamp, "time does not run backwards in a turn");
                 cell.last_stamp = record.at;
             }
+            if let Some((instance, cell)) = instance.zip(cell.as_mut()) {
+                let owners = Owner::of_postings(record.event.postings());
+                self.mark_dirty(instance, cell, owners);
+            }
             self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
             let sequence = queue.last().next();
             let (waiter, prepared) = prepare(sequence, &record);

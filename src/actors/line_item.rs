@@ -37,7 +37,7 @@ impl LineItemActor {
     /// A one-off request that this line item decides alone, or passes on to the exclusive turn
     /// when it turns out that it cannot.
     fn access(&self, job: Box<Job>, turn: SharedTurn, owned: &mut Versioned<Balance>) {
-        let view = self.instance.view(vec![(self.number, owned.state)]);
+        let view = self.instance.view(vec![(self.number, owned.state.clone())]);
         match job.decide_and_append(&view, When::Shared) {
             Outcome::Appended(sequence, access) => {
                 for posting in &access.postings {
@@ -57,7 +57,8 @@ impl LineItemActor {
     fn apply(&self, sequence: Sequence, posting: &Posting, owned: &mut Versioned<Balance>) {
         assert_eq!(posting.line_item, self.number, "a posting goes to its own line item");
         assert!(sequence > owned.last, "a record is applied once");
-        *owned = Versioned { state: posting.after, last: sequence };
+        owned.state.take_over(&posting.after);
+        owned.last = sequence;
     }
 }
 

@@ -33,6 +33,7 @@ mod rebuild;
 pub(crate) mod recovery;
 mod reply;
 mod root;
+mod rules;
 mod session;
 pub(crate) mod sleep;
 mod snapshot;
@@ -50,6 +51,7 @@ use tokio::time::{Instant, timeout};
 pub use access::AccessAnswer;
 pub use catalogue::{InstancePage, LineItemView};
 pub use reply::{Answer, Receipt};
+pub use rules::ActionsChange;
 
 pub(crate) use access::Job;
 pub(crate) use alarm::Alarm;

@@ -43,7 +43,8 @@ impl Core {
             core.replay(number.created(), |sequence, record| {
                 for posting in record.event.postings() {
                     if posting.line_item == number {
-                        balance = Versioned { state: posting.after, last: sequence };
+                        balance.state.take_over(&posting.after);
+                        balance.last = sequence;
                     }
                 }
             })?;

@@ -8,14 +8,18 @@ use super::alarm::Alarm;
 use super::directory::{Directory, Versioned};
 use super::gate::Gate;
 use super::ledger::Owner;
-use super::snapshot::{self, Kept, KeptBalance, KeptConfiguration, KeptLineItem, KeptSession};
+use super::snapshot::{
+    self, Kept, KeptActions, KeptBalance, KeptCondition, KeptConfiguration, KeptLineItem,
+    KeptSession,
+};
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
 use crate::domain::configuration::{Changed, ConfigurationChange};
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber};
-use crate::domain::line_item::{Balance, LineItem};
+use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber, Text};
+use crate::domain::line_item::Balance;
 use crate::domain::rates::RateTable;
+use crate::domain::rules::Action;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::journal::{Entry, Replay, format};
@@ -28,6 +32,8 @@ pub(crate) struct State {
     pub(crate) catalogues: BTreeMap<InstanceNumber, InstanceCatalogue>,
     pub(crate) balances: BTreeMap<LineItemNumber, Versioned<Balance>>,
     pub(crate) sessions: BTreeMap<SessionNumber, Versioned<Session>>,
+    /// Actions that were loaded before their line item.
+    early_actions: BTreeMap<LineItemNumber, (Text, Vec<Action>)>,
     /// Whether broker time is moved by hand.
     pub(crate) test_clock: bool,
     /// The highest stamp of any record.
@@ -81,6 +87,18 @@ impl State {
                 let change = ConfigurationChange { changed: Changed { at, by }, settings };
                 self.tenant.configuration.insert(record, change);
             }
+            Kept::Actions(KeptActions { number, instance, activation_id, actions }) => {
+                let catalogue = self.catalogues.entry(instance).or_default();
+                let found = catalogue.find(activation_id.as_str());
+                if found.is_some_and(|line_item| line_item.number == number) {
+                    catalogue.set_actions(&activation_id, actions);
+                } else {
+                    self.early_actions.insert(number, (activation_id, actions));
+                }
+            }
+            Kept::Condition(KeptCondition { instance, condition }) => {
+                self.catalogues.entry(instance).or_default().insert_condition(condition);
+            }
             Kept::TestClock => self.test_clock = true,
             Kept::Clock(mark) => self.mark = self.mark.max(mark),
         }
@@ -100,7 +118,10 @@ impl State {
         }
         if let Some(terms) = terms {
             let catalogue = self.catalogues.entry(instance).or_default();
-            catalogue.insert(Arc::new(LineItem { number, terms }));
+            catalogue.insert_terms(number, terms);
+            if let Some((name, actions)) = self.early_actions.remove(&number) {
+                catalogue.set_actions(&name, actions);
+            }
         }
     }
 
@@ -122,7 +143,10 @@ impl State {
                     self.balances.entry(number).or_insert_with(fresh);
                 }
             }
-            Event::LineItemDeleted { instance, .. } => {
+            Event::LineItemDeleted { instance, .. }
+            | Event::ConditionsSet { instance, .. }
+            | Event::ConditionsDeleted { instance, .. }
+            | Event::ActionsSet { instance, .. } => {
                 self.catalogues.entry(*instance).or_default().apply(sequence, &record.event);
             }
             Event::SessionCreated { id, instance } => {
@@ -147,10 +171,11 @@ impl State {
             | Event::TestClock => {}
         }
         for posting in record.event.postings() {
-            let after = Versioned { state: posting.after, last: sequence };
-            let balance = self.balances.entry(posting.line_item).or_insert_with(|| after.clone());
+            let fresh = || Versioned { state: Balance::default(), last: Sequence::ZERO };
+            let balance = self.balances.entry(posting.line_item).or_insert_with(fresh);
             if balance.last < sequence {
-                *balance = after;
+                balance.state.take_over(&posting.after);
+                balance.last = sequence;
             }
         }
         if let Some(session) =
@@ -182,8 +207,9 @@ impl State {
             return Some((None, "the instances and their line items".to_owned()));
         }
         for (instance, catalogue) in &self.catalogues {
-            let terms = |catalogue: &InstanceCatalogue| -> Vec<_> {
-                catalogue.in_charging_order().cloned().collect()
+            let terms = |catalogue: &InstanceCatalogue| {
+                let line_items: Vec<_> = catalogue.in_charging_order().cloned().collect();
+                (line_items, catalogue.conditions())
             };
             if other.catalogues.get(instance).map(terms) != Some(terms(catalogue)) {
                 return Some((None, format!("the line items of instance {instance}")));
@@ -191,7 +217,7 @@ impl State {
         }
         for (number, balance) in &self.balances {
             let same = |kept: &Versioned<Balance>| {
-                (kept.state, kept.last) == (balance.state, balance.last)
+                (&kept.state, kept.last) == (&balance.state, balance.last)
             };
             if !other.balances.get(number).is_some_and(same) {
                 return Some((Some(balance.last), format!("the balance of line item {number}")));

@@ -18,7 +18,7 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::CorrelationId;
 use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
-use crate::domain::session::{AccessCommand, Due, DueKind, OnDeny, Pacing, Session};
+use crate::domain::session::{AccessCommand, Due, DueKind, OnDeny, Pacing, Session, State};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::OnDurable;
@@ -100,7 +100,8 @@ impl SessionActor {
         };
         let decide = |session: &Session, basis: &Basis, view: &View| {
             let period = basis.tenant.configuration.at(basis.now).charge_period;
-            let (candidates, at) = (basis.candidates(), basis.session_time());
+            let candidates = basis.candidates(&command.request.requester);
+            let at = basis.session_time();
             let decided = session.decide_access(&command, period, at, candidates, view)?;
             Ok(decided.map(|access| Event::SessionAccess(Arc::new(access))))
         };
@@ -195,7 +196,11 @@ impl SessionActor {
                 // A change of its own millisecond comes after it, whichever was recorded first.
                 let known = basis.now.minus_ms(1);
                 let period = basis.tenant.configuration.at(known).charge_period;
-                let candidates = basis.candidates_known(known);
+                let State::Active(usage) = &session.state else {
+                    unreachable!("only what is ACTIVE is charged automatically");
+                };
+                let requester = &usage.request.requester;
+                let candidates = basis.candidates_known(known, requester);
                 let charge =
                     session.decide_automatic_charge(correlation, period, candidates, view)?;
                 return Ok(Ok(Event::AutomaticCharge(Arc::new(charge))));

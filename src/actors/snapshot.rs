@@ -21,11 +21,14 @@ use crate::domain::ids::{
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, Terms};
 use crate::domain::rates::NewRateTable;
+use crate::domain::rules::{Action, Condition};
 use crate::domain::session::{ChargeLine, Ended, Need, PaidPeriod, Session, State, Use};
 use crate::domain::session_time::Outage;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
-use crate::journal::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
+use crate::journal::code::{
+    CodeError, Coded, Reader, coded_enum, coded_struct, put_marked, take_marked,
+};
 use crate::journal::{ENTRIES_MAX, Entry, Mark, SnapshotError, Snapshots};
 
 /// What an entry holds.
@@ -41,8 +44,26 @@ pub(crate) enum Kept {
     Configured(KeptConfiguration),
     /// Broker time is moved by hand here.
     TestClock,
+    Actions(KeptActions),
+    Condition(KeptCondition),
     /// No record up to the watermark has a later stamp.
     Clock(Timestamp),
+}
+
+/// The actions of a line item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptActions {
+    pub(crate) number: LineItemNumber,
+    pub(crate) instance: InstanceNumber,
+    pub(crate) activation_id: Text,
+    pub(crate) actions: Vec<Action>,
+}
+
+/// A condition of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptCondition {
+    pub(crate) instance: InstanceNumber,
+    pub(crate) condition: Condition,
 }
 
 /// A published rate table.
@@ -91,12 +112,32 @@ coded_struct! {
     KeptRateTable { number, created, table }
     KeptLineItem { number, instance, activation_id, terms }
     KeptBalance { number, last, balance }
+    KeptActions { number, instance, activation_id, actions }
+    KeptCondition { instance, condition }
     KeptSession { last, session }
     Session { number, id, instance, created, state, last_heartbeat, last_access_request }
     Use { request, period, charges }
     PaidPeriod { from, length, heartbeat }
     KeptConfiguration { record, at, by, settings }
-    ChargeLine { item, line_item, activation_id, tokens }
+}
+
+impl Coded for ChargeLine {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        put_marked(self.item as u64, self.action.is_some(), bytes);
+        self.line_item.put(bytes);
+        self.activation_id.put(bytes);
+        self.tokens.put(bytes);
+        self.action.iter().for_each(|action| action.put(bytes));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<ChargeLine, CodeError> {
+        let (item, has_rules) = take_marked(reader)?;
+        let item = reader.check(usize::try_from(item).ok(), "a number is too large")?;
+        let (line_item, activation_id) = (Coded::take(reader)?, Coded::take(reader)?);
+        let tokens = Coded::take(reader)?;
+        let action = if has_rules { Some(Coded::take(reader)?) } else { None };
+        Ok(ChargeLine { item, line_item, activation_id, tokens, action })
+    }
 }
 
 coded_enum!(Kept {
@@ -110,6 +151,8 @@ coded_enum!(Kept {
     9 => Outage(outage),
     10 => Configured(change),
     11 => TestClock,
+    12 => Actions(actions),
+    13 => Condition(condition),
 });
 
 coded_enum!(Need {
@@ -152,6 +195,8 @@ impl Kept {
             Kept::Outage(outage) => key(9, &outage.from),
             Kept::Configured(kept) => key(10, &kept.record),
             Kept::TestClock => vec![11],
+            Kept::Actions(kept) => key(12, &kept.number),
+            Kept::Condition(kept) => key(13, &kept.condition.id),
             Kept::Clock(_) => vec![7],
         }
     }
@@ -172,7 +217,7 @@ impl Kept {
 }
 
 /// What a record of the catalogue changes in the snapshot.
-pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
+pub(crate) fn changes(sequence: Sequence, record: &Record) -> Vec<Entry> {
     let kept = match &record.event {
         Event::KeyRegistered(key) => Kept::Key(key.clone()),
         Event::RateTablePublished(table) => Kept::RateTable(KeptRateTable {
@@ -180,9 +225,10 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
             created: record.at,
             table: table.clone(),
         }),
-        Event::RateTableDeleted { number, .. } => return Some((key(2, number), None)),
+        Event::RateTableDeleted { number, .. } => return vec![(key(2, number), None)],
         Event::InstanceCreated { .. } => {
-            Kept::Instance(InstanceEntry::created_by(sequence, record)?)
+            let created = InstanceEntry::created_by(sequence, record);
+            Kept::Instance(created.expect("the event creates one"))
         }
         Event::LineItemMapped { instance, number, terms } => Kept::LineItem(KeptLineItem {
             number: LineItemNumber::mapped(*number, sequence),
@@ -191,11 +237,27 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
             terms: Some(terms.clone()),
         }),
         Event::LineItemDeleted { instance, number, activation_id } => {
-            Kept::LineItem(KeptLineItem {
+            let (number, instance) = (*number, *instance);
+            let activation_id = activation_id.clone();
+            let kept = KeptLineItem { number, instance, activation_id, terms: None };
+            return vec![Kept::LineItem(kept).entry(), (key(12, &number), None)];
+        }
+        Event::ConditionsSet { instance, conditions } => {
+            let kept = |condition: &Condition| {
+                let (instance, condition) = (*instance, condition.clone());
+                Kept::Condition(KeptCondition { instance, condition }).entry()
+            };
+            return conditions.iter().map(kept).collect();
+        }
+        Event::ConditionsDeleted { conditions, .. } => {
+            return conditions.iter().map(|id| (key(13, id), None)).collect();
+        }
+        Event::ActionsSet { instance, number, activation_id, actions, .. } => {
+            Kept::Actions(KeptActions {
                 number: *number,
                 instance: *instance,
                 activation_id: activation_id.clone(),
-                terms: None,
+                actions: actions.clone(),
             })
         }
         Event::Outage(outage) => Kept::Outage(*outage),
@@ -213,9 +275,9 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Option<Entry> {
         | Event::AutomaticCharge(_)
         | Event::SessionExpired(_)
         | Event::Heartbeat { .. }
-        | Event::Time => return None,
+        | Event::Time => return Vec::new(),
     };
-    Some(kept.entry())
+    vec![kept.entry()]
 }
 
 /// What says that broker time is moved by hand.

@@ -215,7 +215,7 @@ impl View {
 impl Balances for View {
     fn known(&self, line_item: LineItemNumber) -> Known {
         match self.seen.iter().find(|(seen, _)| *seen == line_item) {
-            Some((_, balance)) => Known::Balance(*balance),
+            Some((_, balance)) => Known::Balance(balance.clone()),
             None if self.is_exhausted(line_item) => Known::NothingEntitled,
             None => Known::Nothing,
         }

@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use super::configuration::{ConfigurationChange, ConfigurationHistory};
 use super::event::{Event, Record};
-use super::ids::{InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text};
+use super::ids::{
+    ConditionId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text,
+};
 use super::keys::{KeyClass, RegisteredKey};
+use super::limits::CONDITIONS_MAX;
 use super::line_item::{ChargingOrder, LineItem, LineItemState, Terms};
 use super::rates::{NewRateTable, RateTable, Rates};
 use super::refusal::Refusal;
+use super::rules::{self, Action, Condition, Dictionary, NewCondition, Permission};
 use super::session_time::Outages;
 use super::time::Timestamp;
 
@@ -91,6 +95,9 @@ impl Tenant {
             Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
+            | Event::ActionsSet { .. }
             | Event::Access(_)
             | Event::SessionCreated { .. }
             | Event::SessionAccess(_)
@@ -113,6 +120,7 @@ pub struct InstanceCatalogue {
     pub number: Sequence,
     ordered: imbl::OrdMap<ChargingOrder, Arc<LineItem>>,
     by_activation_id: imbl::OrdMap<Text, Arc<LineItem>>,
+    conditions: imbl::OrdMap<ConditionId, Arc<Condition>>,
 }
 
 impl InstanceCatalogue {
@@ -126,8 +134,92 @@ impl InstanceCatalogue {
         self.by_activation_id.get(activation_id)
     }
 
+    /// The condition of this id.
+    pub fn condition(&self, id: ConditionId) -> Option<&Condition> {
+        self.conditions.get(&id).map(Arc::as_ref)
+    }
+
+    /// All conditions, in order of creation.
+    pub fn conditions(&self) -> Vec<Arc<Condition>> {
+        let mut all: Vec<_> = self.conditions.values().map(Arc::clone).collect();
+        all.sort_by_key(|condition| condition.place);
+        all
+    }
+
+    /// What the rules say of a line item of this instance (spec 5.3).
+    pub fn permission(&self, line_item: &LineItem, dictionary: &Dictionary) -> Permission {
+        rules::permission(&line_item.actions, |id| self.condition(id), dictionary)
+    }
+
+    /// Checks conditions that are to be added or changed, and names the new ones (spec 2.5).
+    pub fn decide_conditions(
+        &self,
+        sent: Vec<NewCondition>,
+        mut fresh_id: impl FnMut() -> u128,
+    ) -> Result<Vec<Condition>, Refusal> {
+        let places = self.conditions.values().map(|condition| condition.place + 1);
+        let mut place = places.max().unwrap_or(0);
+        let mut decided: Vec<Condition> = Vec::with_capacity(sent.len());
+        for (position, NewCondition { id, name, rule }) in sent.into_iter().enumerate() {
+            let former = id.map(|id| {
+                self.condition(id).filter(|_| decided.iter().all(|condition| condition.id != id))
+            });
+            let (id, own) = match former {
+                Some(None) => {
+                    let fault = "`id` names no other condition of the instance";
+                    return Err(Refusal::BadCondition { position, fault });
+                }
+                Some(Some(former)) => (former.id, former.place),
+                None => {
+                    place += 1;
+                    (ConditionId::from_u128(fresh_id()), place - 1)
+                }
+            };
+            decided.push(Condition { id, place: own, name, rule });
+        }
+        let new = decided.iter().filter(|condition| self.condition(condition.id).is_none());
+        if self.conditions.len() + new.count() > CONDITIONS_MAX {
+            let fault = "an instance has at most 1000 conditions";
+            return Err(Refusal::BadCondition { position: CONDITIONS_MAX, fault });
+        }
+        Ok(decided)
+    }
+
+    /// Checks that no action refers to any of these (spec 2.5).
+    pub fn decide_condition_deletion(&self, ids: &[ConditionId]) -> Result<(), Refusal> {
+        if ids.iter().any(|id| self.condition(*id).is_none()) {
+            return Err(Refusal::UnknownCondition);
+        }
+        let actions = self.ordered.values().flat_map(|line_item| &line_item.actions);
+        let is_meant = |id: ConditionId| ids.contains(&id);
+        let in_use = actions.filter_map(|action| action.condition).any(is_meant);
+        if in_use { Err(Refusal::ConditionInUse) } else { Ok(()) }
+    }
+
+    /// Adds a condition, or replaces the one of its id.
+    pub fn insert_condition(&mut self, condition: Condition) {
+        self.conditions.insert(condition.id, Arc::new(condition));
+    }
+
+    /// Replaces all actions of a line item; says nothing where there is none.
+    pub fn set_actions(&mut self, activation_id: &Text, actions: Vec<Action>) {
+        if let Some(former) = self.by_activation_id.get(activation_id).cloned() {
+            let LineItem { number, terms, .. } = former.as_ref();
+            let (number, terms) = (*number, terms.clone());
+            self.insert(Arc::new(LineItem { number, terms, actions }));
+        }
+    }
+
+    /// Adds a line item, or replaces its terms: actions stay.
+    pub fn insert_terms(&mut self, number: LineItemNumber, terms: Terms) {
+        let former = self.by_activation_id.get(&terms.activation_id);
+        let former = former.filter(|former| former.number == number);
+        let actions = former.map_or_else(Vec::new, |former| former.actions.clone());
+        self.insert(Arc::new(LineItem { number, terms, actions }));
+    }
+
     /// Adds a line item, or replaces the one of its name.
-    pub fn insert(&mut self, line_item: Arc<LineItem>) {
+    fn insert(&mut self, line_item: Arc<LineItem>) {
         self.remove(&line_item.terms.activation_id);
         self.ordered.insert(line_item.charging_order(), Arc::clone(&line_item));
         self.by_activation_id.insert(line_item.terms.activation_id.clone(), line_item);
@@ -145,9 +237,18 @@ impl InstanceCatalogue {
         match event {
             Event::LineItemMapped { number, terms, .. } => {
                 let number = LineItemNumber::mapped(*number, sequence);
-                self.insert(Arc::new(LineItem { number, terms: terms.clone() }));
+                self.insert_terms(number, terms.clone());
             }
             Event::LineItemDeleted { activation_id, .. } => self.remove(activation_id),
+            Event::ConditionsSet { conditions, .. } => {
+                conditions.iter().for_each(|condition| self.insert_condition(condition.clone()));
+            }
+            Event::ConditionsDeleted { conditions, .. } => {
+                conditions.iter().for_each(|id| drop(self.conditions.remove(id)));
+            }
+            Event::ActionsSet { activation_id, actions, .. } => {
+                self.set_actions(activation_id, actions.clone());
+            }
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
@@ -295,6 +396,9 @@ impl Registry {
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
+            | Event::ActionsSet { .. }
             | Event::Access(_)
             | Event::SessionCreated { .. }
             | Event::SessionAccess(_)

@@ -7,16 +7,17 @@
 use std::sync::Arc;
 
 use super::catalogue::InstanceCatalogue;
-use super::ids::{LineItemNumber, Text};
+use super::ids::{ActionId, LineItemNumber, Requester, Text};
 use super::line_item::{Balance, LineItem, Overdraft, Posting};
 use super::rates::{RateTable, Rates};
 use super::request::RequestedItem;
 use super::rounding;
+use super::rules::Permission;
 use super::time::Timestamp;
 use super::tokens::{Rate, Tokens};
 
 /// What of one line item's balance a decision can see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
     /// All of it.
     Balance(Balance),
@@ -45,20 +46,22 @@ pub struct Candidates<'a> {
     instance: &'a InstanceCatalogue,
     rates: &'a Rates,
     tolerant: bool,
+    requester: &'a Requester,
 }
 
 impl<'a> Candidates<'a> {
     /// Those of the instance that are elastic, deployed and inside their window (spec 3.2), each
     /// with the table of its own series that holds at `now` of those published at or before
-    /// `published` (spec 3.1).
+    /// `published` (spec 3.1), as far as rules of access let this requester (spec 5).
     pub fn at(
         now: Timestamp,
         published: Timestamp,
         instance: &'a InstanceCatalogue,
         rates: &'a Rates,
         tolerant: bool,
+        requester: &'a Requester,
     ) -> Candidates<'a> {
-        Candidates { now, published, instance, rates, tolerant }
+        Candidates { now, published, instance, rates, tolerant, requester }
     }
 
     fn iter(self) -> impl Iterator<Item = &'a LineItem> {
@@ -74,9 +77,9 @@ impl<'a> Candidates<'a> {
         is_empty: impl Fn(LineItemNumber) -> bool,
     ) -> Option<LineItemNumber> {
         items.iter().find_map(|item| {
-            self.pricing(&item.name, &item.version)
-                .find(|(line_item, rate)| rate.is_zero() || !is_empty(line_item.number))
-                .map(|(line_item, _)| line_item.number)
+            self.permitted(&item.name, &item.version)
+                .find(|(line_item, rate, _)| rate.is_zero() || !is_empty(line_item.number))
+                .map(|(line_item, ..)| line_item.number)
         })
     }
 
@@ -96,6 +99,30 @@ impl<'a> Candidates<'a> {
             Some((line_item, table?.price(name, version)?))
         })
     }
+
+    /// Those that have a price for it and that the rules permit, each with what caps it.
+    fn permitted<'b>(
+        self,
+        name: &'b Text,
+        version: &'b Text,
+    ) -> impl Iterator<Item = (&'a LineItem, Rate, Option<Cap>)> + use<'a, 'b> {
+        self.pricing(name, version).filter_map(move |(line_item, rate)| {
+            match self.instance.permission(line_item, &self.requester.dictionary) {
+                Permission::Unrestricted => Some((line_item, rate, None)),
+                Permission::Allocated { action, allocation } => {
+                    Some((line_item, rate, Some(Cap { action, allocation })))
+                }
+                Permission::Denied => None,
+            }
+        })
+    }
+}
+
+/// The action that lets a requester use a line item, and how far in all.
+#[derive(Clone, Copy, Debug)]
+struct Cap {
+    action: ActionId,
+    allocation: Tokens,
 }
 
 /// What one line item gives for one item.
@@ -107,6 +134,8 @@ pub struct Take {
     pub rate: Rate,
     /// How much.
     pub tokens: Tokens,
+    /// Through which action's allocation, if one counts it (spec 5.4).
+    pub action: Option<ActionId>,
 }
 
 /// Why an item is not granted.
@@ -116,7 +145,7 @@ pub enum Denial {
     NoStatus,
     /// In no effective rate table of the candidates' series (201).
     UnknownItem,
-    /// No line item may be charged now (301).
+    /// No line item may be charged now, or the rules permit none (301).
     NoLineItem,
     /// Line items there are, but too few tokens on them (306).
     Insufficient,
@@ -150,6 +179,8 @@ pub struct Refund {
     pub item: usize,
     /// How much; may be nothing.
     pub tokens: Tokens,
+    /// Through which action it was charged.
+    pub action: Option<ActionId>,
 }
 
 /// A decided request: an outcome per item, in order, and the balances that follow from it.
@@ -172,7 +203,7 @@ pub fn one_off(
     for item in items {
         verdicts.push(allocate(item, candidates, &mut books, LineKind::Final)?);
     }
-    Ok(Decision { verdicts, postings: books.postings })
+    Ok(Decision { verdicts, postings: books.close() })
 }
 
 /// A session's new set (spec 3.6, 4.5): `refunds` are credited first; then all items are granted,
@@ -190,7 +221,7 @@ pub fn whole_set(
         verdicts.push(allocate(item, candidates, &mut books, LineKind::Session)?);
     }
     if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted(_))) {
-        return Ok(Ok(Decision { verdicts, postings: books.postings }));
+        return Ok(Ok(Decision { verdicts, postings: books.close() }));
     }
     let innocent = |verdict| match verdict {
         Verdict::Granted(_) => Verdict::Denied(Denial::NoStatus),
@@ -203,7 +234,7 @@ pub fn whole_set(
 pub fn refunded(refunds: &[Refund], balances: &impl Balances) -> Result<Vec<Posting>, Missing> {
     let mut books = Books::over(balances);
     books.credit(refunds)?;
-    Ok(books.postings)
+    Ok(books.close())
 }
 
 /// Whether a charge stays open to a refund.
@@ -225,14 +256,17 @@ fn allocate<B: Balances>(
         let denial = if is_none { Denial::NoLineItem } else { Denial::UnknownItem };
         return Ok(Verdict::Denied(denial));
     }
+    if candidates.permitted(&item.name, &item.version).next().is_none() {
+        return Ok(Verdict::Denied(Denial::NoLineItem));
+    }
     let mut shares: Vec<Share<'_>> = Vec::new();
     // What is still missing, and the rate it is counted at; nobody has given anything at first.
     let mut missing: Option<(Rate, Tokens)> = None;
     'passes: for pass in [Pass::Entitled, Pass::Overdraft] {
-        for (line_item, rate) in candidates.pricing(&item.name, &item.version) {
+        for (line_item, rate, cap) in candidates.permitted(&item.name, &item.version) {
             let capacity = match rate.is_zero() {
                 true => Tokens::ZERO,
-                false => books.capacity(line_item, pass, &shares)?,
+                false => books.capacity(line_item, cap, pass, &shares)?,
             };
             if capacity == Tokens::ZERO && !rate.is_zero() {
                 continue;
@@ -242,7 +276,8 @@ fn allocate<B: Balances>(
                 Some((previous, tokens)) => rounding::convert(tokens, previous, rate),
             };
             let tokens = needed.min(capacity);
-            add_share(&mut shares, Share { line_item, rate, tokens });
+            let action = cap.map(|cap| cap.action);
+            add_share(&mut shares, Share { line_item, rate, tokens, action });
             missing = Some((rate, needed.saturating_sub(tokens)));
             if needed == tokens {
                 break 'passes;
@@ -263,11 +298,13 @@ struct Share<'a> {
     line_item: &'a LineItem,
     rate: Rate,
     tokens: Tokens,
+    action: Option<ActionId>,
 }
 
 impl Share<'_> {
     fn take(&self) -> Take {
-        Take { line_item: self.line_item.number, rate: self.rate, tokens: self.tokens }
+        let Share { line_item, rate, tokens, action } = *self;
+        Take { line_item: line_item.number, rate, tokens, action }
     }
 }
 
@@ -302,9 +339,20 @@ impl<'a, B: Balances> Books<'a, B> {
         Books { balances, postings: Vec::new() }
     }
 
+    /// The postings, each with the counters that it changes.
+    fn close(mut self) -> Vec<Posting> {
+        for posting in &mut self.postings {
+            if let Known::Balance(before) = self.balances.known(posting.line_item) {
+                let changed = posting.after.counters.changed_since(&before.counters);
+                posting.after.counters = changed;
+            }
+        }
+        self.postings
+    }
+
     fn known(&self, line_item: LineItemNumber) -> Known {
         match self.postings.iter().find(|posting| posting.line_item == line_item) {
-            Some(posting) => Known::Balance(posting.after),
+            Some(posting) => Known::Balance(posting.after.clone()),
             None => self.balances.known(line_item),
         }
     }
@@ -313,13 +361,22 @@ impl<'a, B: Balances> Books<'a, B> {
     fn capacity(
         &self,
         line_item: &LineItem,
+        cap: Option<Cap>,
         pass: Pass,
         shares: &[Share<'_>],
     ) -> Result<Tokens, Missing> {
         let number = line_item.number;
         let all = match (self.known(number), pass, line_item.terms.overdraft) {
-            (Known::Balance(balance), Pass::Entitled, _) => line_item.entitled(balance.used),
-            (Known::Balance(balance), Pass::Overdraft, _) => line_item.available(balance.used),
+            (Known::Balance(balance), pass, _) => {
+                let own = match pass {
+                    Pass::Entitled => line_item.entitled(balance.used),
+                    Pass::Overdraft => line_item.available(balance.used),
+                };
+                let left = cap.map(|Cap { action, allocation }| {
+                    allocation.saturating_sub(balance.counters.used(action))
+                });
+                left.map_or(own, |left| left.min(own))
+            }
             (Known::NothingEntitled, Pass::Entitled, _)
             | (Known::NothingEntitled, Pass::Overdraft, Overdraft::None) => Tokens::ZERO,
             (Known::NothingEntitled, Pass::Overdraft, _) | (Known::Nothing, _, _) => {
@@ -331,9 +388,13 @@ impl<'a, B: Balances> Books<'a, B> {
     }
 
     fn charge(&mut self, share: &Share<'_>, kind: LineKind) -> Result<(), Missing> {
-        let LineItem { number, terms } = share.line_item;
+        let LineItem { number, terms, .. } = share.line_item;
         let posting = self.posting(*number, &terms.activation_id)?;
         posting.after.used = sum(posting.after.used, share.tokens);
+        if let Some(action) = share.action {
+            let counters = &mut posting.after.counters;
+            counters.set(action, sum(counters.used(action), share.tokens));
+        }
         posting.after.open_lines += u64::from(kind == LineKind::Session);
         Ok(())
     }
@@ -343,6 +404,9 @@ impl<'a, B: Balances> Books<'a, B> {
             let after = &mut self.posting(refund.line_item, &refund.activation_id)?.after;
             let used = after.used.checked_sub(refund.tokens);
             after.used = used.expect("what is refunded was charged before");
+            refund.action.into_iter().for_each(|action| {
+                after.counters.refund(action, refund.tokens);
+            });
             let open_lines = after.open_lines.checked_sub(1);
             after.open_lines = open_lines.expect("what is refunded was an open charge line");
         }

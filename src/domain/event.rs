@@ -8,13 +8,14 @@ use std::sync::Arc;
 use super::charge::{Refund, Verdict};
 use super::configuration::Setting;
 use super::ids::{
-    CorrelationId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, SessionId,
-    SessionNumber, Text,
+    ConditionId, CorrelationId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber,
+    SessionId, SessionNumber, Text,
 };
 use super::keys::RegisteredKey;
 use super::line_item::{Posting, Terms};
 use super::rates::NewRateTable;
 use super::request::AccessRequest;
+use super::rules::{Action, Condition};
 use super::session_time::Outage;
 use super::time::{Period, Timestamp};
 
@@ -69,6 +70,33 @@ pub enum Event {
         number: LineItemNumber,
         /// Its name.
         activation_id: Text,
+    },
+    /// Conditions of an instance were added or changed (spec 2.5).
+    ConditionsSet {
+        /// Where.
+        instance: InstanceNumber,
+        /// What they are from now on.
+        conditions: Vec<Condition>,
+    },
+    /// Conditions of an instance were deleted.
+    ConditionsDeleted {
+        /// Where.
+        instance: InstanceNumber,
+        /// Which.
+        conditions: Vec<ConditionId>,
+    },
+    /// The actions of a line item were replaced (spec 2.4).
+    ActionsSet {
+        /// Where.
+        instance: InstanceNumber,
+        /// Of which line item.
+        number: LineItemNumber,
+        /// Its name.
+        activation_id: Text,
+        /// All its actions from now on.
+        actions: Vec<Action>,
+        /// Takes the counters of those that are gone, if they had any.
+        posting: Option<Posting>,
     },
     /// A one-off request was decided (spec 3.5).
     Access(Arc<Access>),
@@ -210,6 +238,9 @@ impl Event {
             | Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
+            | Event::ActionsSet { .. }
             | Event::Access(_)
             | Event::SessionCreated { .. }
             | Event::Outage(_)
@@ -224,6 +255,9 @@ impl Event {
         match self {
             Event::LineItemMapped { instance, .. }
             | Event::LineItemDeleted { instance, .. }
+            | Event::ConditionsSet { instance, .. }
+            | Event::ConditionsDeleted { instance, .. }
+            | Event::ActionsSet { instance, .. }
             | Event::SessionCreated { instance, .. } => Some(*instance),
             Event::Access(access) => Some(access.instance),
             Event::SessionAccess(access) => Some(access.instance),
@@ -248,12 +282,15 @@ impl Event {
             Event::SessionAccess(access) => &access.postings,
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => &closed.postings,
             Event::AutomaticCharge(charge) => &charge.postings,
+            Event::ActionsSet { posting, .. } => posting.as_slice(),
             Event::KeyRegistered(_)
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
             | Event::LineItemDeleted { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
             | Event::SessionCreated { .. }
             | Event::Heartbeat { .. }
             | Event::Outage(_)

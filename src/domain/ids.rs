@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::limits::TEXT_CHARS_MAX;
+use super::rules::Dictionary;
 
 /// The place of a record in the journal: 1 for the first, without gaps. 0 stands for "before any".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +140,14 @@ identified!(
     /// Ties an answer to the records it made (spec 1).
     CorrelationId
 );
+identified!(
+    /// A condition of an instance (spec 5.2).
+    ConditionId
+);
+identified!(
+    /// An action of a line item (spec 5.1).
+    ActionId
+);
 
 /// Text of a client's choosing: at most 255 characters, none of them a control character.
 /// Compared byte for byte. May be empty: who needs more asks.
@@ -205,7 +214,7 @@ impl std::borrow::Borrow<str> for Text {
     }
 }
 
-/// A JSON object kept as it was sent: `metaData` and a requester's `dictionary` (spec 2.7).
+/// A JSON object kept as it was sent: `metaData` (spec 2.7).
 /// The edge checks form, depth and size before it makes one; the domain only carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document(Arc<str>);
@@ -222,15 +231,15 @@ impl Document {
     }
 }
 
-/// Who asks for access (spec 2.7): kept for usage records and, later, for rules of access.
+/// Who asks for access (spec 2.7): kept for usage records, and judged by rules of access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requester {
     /// What kind of thing asks, such as `user`.
     pub kind: Text,
     /// Which one, such as `LisaBarry`.
     pub value: Text,
-    /// What rules of access judge.
-    pub dictionary: Option<Document>,
+    /// What rules of access judge (spec 5.2).
+    pub dictionary: Dictionary,
 }
 
 #[cfg(test)]

@@ -11,6 +11,14 @@ pub const ITEMS_MAX: usize = 100;
 /// Line items that one set of a session may be charged to: so many names of the longest fit the
 /// record that ends the session, whatever else is in it.
 pub const LINE_ITEMS_CHARGED_MAX: usize = 400;
+/// Actions of one line item: all their counters are in each of its postings (spec 5).
+pub const ACTIONS_MAX: usize = 32;
+/// Conditions of one instance (spec 5).
+pub const CONDITIONS_MAX: usize = 1_000;
+/// Clauses that one condition joins (spec 5).
+pub const CLAUSES_MAX: usize = 32;
+/// Values that one clause asks after (spec 5).
+pub const CLAUSE_VALUES_MAX: usize = 1_000;
 /// Items in one rate table.
 pub const RATE_TABLE_ITEMS_MAX: usize = 10_000;
 /// Bytes of a `metaData` or `dictionary` object (spec 8).

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::ids::{LineItemNumber, Text};
 use super::limits::{TOLERANCE_MS, USED_MAX};
+use super::rules::{Action, Counters};
 use super::time::Timestamp;
 use super::tokens::Tokens;
 
@@ -101,6 +102,8 @@ pub struct LineItem {
     pub number: LineItemNumber,
     /// What the producer wrote last.
     pub terms: Terms,
+    /// Who may consume from it, in the order that counts (spec 5); none: everybody.
+    pub actions: Vec<Action>,
 }
 
 /// Earliest end first; equal end: earliest start first; still equal: by activation id (spec 3.2).
@@ -112,6 +115,11 @@ pub struct ChargingOrder {
 }
 
 impl LineItem {
+    /// A line item that everybody may consume from.
+    pub fn new(number: LineItemNumber, terms: Terms) -> LineItem {
+        LineItem { number, terms, actions: Vec::new() }
+    }
+
     /// Its place among the line items of its instance.
     pub fn charging_order(&self) -> ChargingOrder {
         let Terms { end, start, activation_id, .. } = &self.terms;
@@ -147,13 +155,15 @@ impl LineItem {
 }
 
 /// What requests change of a line item; owned by its actor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Balance {
     /// Tokens charged and not refunded.
     pub used: Tokens,
     /// Charge lines on it in the current periods of active sessions: a deleted line item is really
     /// removed once there are none (spec 6).
     pub open_lines: u64,
+    /// What of it was charged through which action.
+    pub counters: Counters,
 }
 
 /// What a record makes of one balance. It says the result, not the difference, so that replaying
@@ -164,8 +174,16 @@ pub struct Posting {
     pub line_item: LineItemNumber,
     /// Its name, so that the journal reads on its own.
     pub activation_id: Text,
-    /// The balance from this record on.
+    /// The balance from this record on; of the counters those that it changes.
     pub after: Balance,
+}
+
+impl Balance {
+    /// Takes over what a record makes of it.
+    pub fn take_over(&mut self, after: &Balance) {
+        (self.used, self.open_lines) = (after.used, after.open_lines);
+        self.counters.take_over(&after.counters);
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +193,7 @@ mod tests {
     fn line_item(quantity: u64, overdraft: Overdraft) -> LineItem {
         let (start, end) = (Timestamp::from_ms(1_000), Timestamp::from_ms(2_000));
         let terms = Terms::new(Text::new("ACT01").unwrap(), quantity, start, end);
-        LineItem { number: LineItemNumber::default(), terms: Terms { overdraft, ..terms } }
+        LineItem::new(LineItemNumber::default(), Terms { overdraft, ..terms })
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod rates;
 pub mod refusal;
 pub mod request;
 mod rounding;
+pub mod rules;
 pub mod session;
 pub mod session_time;
 pub mod time;

@@ -56,6 +56,22 @@ pub enum Refusal {
          as `PT1H30M`"
     )]
     BadInterval,
+    /// A condition that does not exist, or too many of them.
+    #[error("at {position}: {fault}")]
+    BadCondition {
+        /// Its place in the list sent, from 0.
+        position: usize,
+        /// What is wrong.
+        fault: &'static str,
+    },
+    /// An action that cannot be.
+    #[error("at {position}: {fault}")]
+    BadAction {
+        /// Its place in the list sent, from 0.
+        position: usize,
+        /// What is wrong.
+        fault: &'static str,
+    },
     /// A line item's terms are not valid; one sentence per fault, `path: reason`.
     #[error("{}", .0.join("; "))]
     LineItemInvalid(Vec<String>),
@@ -68,6 +84,9 @@ pub enum Refusal {
     /// No such session, or not one that this call may see.
     #[error("there is no such session in the instance: POST /sessions creates one")]
     UnknownSession,
+    /// No such condition in the instance.
+    #[error("the instance has no such condition")]
+    UnknownCondition,
     /// No such rate table.
     #[error("there is no rate table of this version in this series")]
     UnknownRateTable,
@@ -85,6 +104,12 @@ pub enum Refusal {
     /// The activation id is mapped to another instance.
     #[error("the activation id is mapped to another instance: use another id")]
     MappedElsewhere,
+    /// Some action refers to the condition.
+    #[error("actions refer to the condition: change them first")]
+    ConditionInUse,
+    /// The line item has actions already.
+    #[error("the line item has actions: change them with PUT, or delete them first")]
+    ActionsExist,
     /// A deleted line item is still used by a session (spec 6).
     #[error("a deleted line item of this id is still in use by a session: try again later")]
     RemovalPending,
@@ -111,14 +136,19 @@ impl Refusal {
             Refusal::UnknownSetting => "unknown-setting",
             Refusal::BadSetting => "bad-setting",
             Refusal::BadInterval => "bad-interval",
+            Refusal::BadCondition { .. } => "bad-condition",
+            Refusal::BadAction { .. } => "bad-action",
             Refusal::LineItemInvalid(_) => "line-item-invalid",
             Refusal::UnknownInstance => "unknown-instance",
             Refusal::UnknownLineItem => "unknown-line-item",
             Refusal::UnknownSession => "unknown-session",
+            Refusal::UnknownCondition => "unknown-condition",
             Refusal::UnknownRateTable => "unknown-rate-table",
             Refusal::RateTableExists { .. } => "rate-table-exists",
             Refusal::RateTableInEffect => "rate-table-in-effect",
             Refusal::MappedElsewhere => "mapped-elsewhere",
+            Refusal::ConditionInUse => "condition-in-use",
+            Refusal::ActionsExist => "actions-exist",
             Refusal::RemovalPending => "removal-pending",
             Refusal::NotObsolete { .. } => "not-obsolete",
             Refusal::SessionEnded(ended) => ended.code(),
@@ -135,14 +165,19 @@ impl Refusal {
             | Refusal::UnknownSetting
             | Refusal::BadSetting
             | Refusal::BadInterval
+            | Refusal::BadCondition { .. }
+            | Refusal::BadAction { .. }
             | Refusal::LineItemInvalid(_) => RefusalKind::Invalid,
             Refusal::UnknownInstance
             | Refusal::UnknownLineItem
             | Refusal::UnknownSession
+            | Refusal::UnknownCondition
             | Refusal::UnknownRateTable => RefusalKind::NotFound,
             Refusal::RateTableExists { .. }
             | Refusal::RateTableInEffect
             | Refusal::MappedElsewhere
+            | Refusal::ConditionInUse
+            | Refusal::ActionsExist
             | Refusal::RemovalPending
             | Refusal::NotObsolete { .. } => RefusalKind::Conflict,
             Refusal::SessionEnded(_) => RefusalKind::SessionEnded,

@@ -13,7 +13,9 @@ use std::sync::Arc;
 pub use self::due::{Due, DueKind, Pacing};
 use super::charge::{self, Balances, Candidates, Missing, Refund, Verdict};
 use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
-use super::ids::{CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text};
+use super::ids::{
+    ActionId, CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text,
+};
 use super::limits::{ENDED_KEPT_MS, LINE_ITEMS_CHARGED_MAX};
 use super::line_item::Posting;
 use super::refusal::Refusal;
@@ -110,13 +112,16 @@ pub struct ChargeLine {
     pub activation_id: Text,
     /// How much.
     pub tokens: Tokens,
+    /// Through which action.
+    pub action: Option<ActionId>,
 }
 
 impl ChargeLine {
     /// All of it given back.
     fn undone(&self) -> Refund {
         let (line_item, activation_id) = (self.line_item, self.activation_id.clone());
-        Refund { line_item, activation_id, item: self.item, tokens: self.tokens }
+        let (tokens, action) = (self.tokens, self.action);
+        Refund { line_item, activation_id, item: self.item, tokens, action }
     }
 }
 
@@ -336,6 +341,9 @@ impl Session {
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
             | Event::LineItemMapped { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
+            | Event::ActionsSet { .. }
             | Event::LineItemDeleted { .. }
             | Event::Access(_)
             | Event::SessionCreated { .. }
@@ -388,6 +396,7 @@ fn charge_lines(verdicts: &[Verdict], postings: &[Posting]) -> Vec<ChargeLine> {
                 line_item: take.line_item,
                 activation_id: posting.activation_id.clone(),
                 tokens: take.tokens,
+                action: take.action,
             });
         }
     }

@@ -17,7 +17,7 @@ use super::routes::{self, Caller, Found, Operation};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{
-    Server, access, body, configuration, instances, line_items, ops, rate_tables, sessions,
+    Server, access, body, configuration, instances, line_items, ops, rate_tables, rules, sessions,
     test_clock,
 };
 use crate::auth::Role;
@@ -161,6 +161,15 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::ListLineItems => line_items::list(call).await,
         Operation::ReadLineItem => line_items::read(call).await,
         Operation::DeleteLineItem => line_items::delete(call).await,
+        Operation::CreateActions => rules::create_actions(call).await,
+        Operation::ReadActions => rules::read_actions(call).await,
+        Operation::ReplaceActions => rules::replace_actions(call).await,
+        Operation::DeleteActions => rules::delete_actions(call).await,
+        Operation::ListActions => rules::list_actions(call).await,
+        Operation::ListConditions => rules::list_conditions(call).await,
+        Operation::ChangeConditions => rules::change_conditions(call).await,
+        Operation::DeleteConditions => rules::delete_conditions(call).await,
+        Operation::DeleteCondition => rules::delete_condition(call).await,
         Operation::CreateSession => sessions::create(call).await,
         Operation::ListSessions => sessions::list(call).await,
         Operation::ReadSession => sessions::read(call).await,

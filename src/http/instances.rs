@@ -19,15 +19,11 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
 /// `GET /instances?next=&size=` or `GET /instances?accountId=&default=true`
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
     let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
-    let next = call.query.number("next").map_err(bad_query)?.unwrap_or(0);
-    if next == u64::MAX {
-        // It stands for all that do not fit; no record has it, and none could come after it.
-        return Err(bad_query("`next` is no cursor: send that of the page before".to_owned()));
-    }
+    let after = cursor(&call)?;
     let size = page_size(call.query.number("size").map_err(bad_query)?)?;
     let account_id = match (call.query.get("accountId"), call.query.get("default")) {
         (None, None) => {
-            let receipt = call.broker().instances(Sequence::new(next), size).await?;
+            let receipt = call.broker().instances(after, size).await?;
             let page = wire::instances::write_page(&receipt.value.entries, receipt.value.next);
             return Ok(Answer::json(StatusCode::OK, &receipt, page));
         }
@@ -41,6 +37,17 @@ pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
     let receipt = call.broker().default_instance(&account_id).await?;
     let page = wire::instances::write_page(receipt.value.as_slice(), None);
     Ok(Answer::json(StatusCode::OK, &receipt, page))
+}
+
+/// Where a page begins: after what `next` of the page before says, which is a record's number.
+pub(super) fn cursor(call: &Call<'_>) -> Result<Sequence, Problem> {
+    let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
+    let next = call.query.number("next").map_err(bad_query)?.unwrap_or(0);
+    if next == u64::MAX {
+        // It stands for all that do not fit; no record has it, and none could come after it.
+        return Err(bad_query("`next` is no cursor: send that of the page before".to_owned()));
+    }
+    Ok(Sequence::new(next))
 }
 
 fn page_size(wanted: Option<u64>) -> Result<usize, Problem> {

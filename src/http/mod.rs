@@ -19,6 +19,7 @@ mod path;
 mod problem;
 mod rate_tables;
 mod routes;
+mod rules;
 mod scope;
 mod sessions;
 mod test_clock;

@@ -37,6 +37,15 @@ pub(super) enum Operation {
     ListLineItems,
     ReadLineItem,
     DeleteLineItem,
+    CreateActions,
+    ReadActions,
+    ReplaceActions,
+    DeleteActions,
+    ListActions,
+    ListConditions,
+    ChangeConditions,
+    DeleteConditions,
+    DeleteCondition,
     OneOffAccess,
     CreateSession,
     ListSessions,
@@ -75,6 +84,10 @@ use Caller::{Administration, Anyone, ClientOfInstanceOrAdministration, ClientOrA
 
 const LINE_ITEMS: &str = "/instances/{instanceId}/line-items";
 const LINE_ITEM: &str = "/instances/{instanceId}/line-items/{lineItemId}";
+const ACTIONS: &str = "/instances/{instanceId}/line-items/{lineItemId}/actions";
+const ALL_ACTIONS: &str = "/instances/{instanceId}/line-items/actions";
+const CONDITIONS: &str = "/instances/{instanceId}/conditions";
+const CONDITION: &str = "/instances/{instanceId}/conditions/{conditionId}";
 const SESSION: &str = "/sessions/{sessionId}";
 const HEARTBEAT: &str = "/sessions/{sessionId}/heartbeat";
 const ACCESS: &str = "/instances/{instanceId}/access-request";
@@ -91,6 +104,16 @@ static ROUTES: &[Route] = &[
     route(Method::GET, LINE_ITEMS, ClientOrAdministration, &[], Operation::ListLineItems),
     route(Method::GET, LINE_ITEM, ClientOrAdministration, &[], Operation::ReadLineItem),
     route(Method::DELETE, LINE_ITEM, Administration, &[], Operation::DeleteLineItem),
+    route(Method::GET, ALL_ACTIONS, ClientOrAdministration, &["next"], Operation::ListActions),
+    route(Method::POST, ACTIONS, ClientOrAdministration, &[], Operation::CreateActions),
+    route(Method::GET, ACTIONS, ClientOrAdministration, &[], Operation::ReadActions),
+    route(Method::PUT, ACTIONS, ClientOrAdministration, &[], Operation::ReplaceActions),
+    route(Method::DELETE, ACTIONS, ClientOrAdministration, &[], Operation::DeleteActions),
+    route(Method::GET, CONDITIONS, ClientOrAdministration, &[], Operation::ListConditions),
+    route(Method::POST, CONDITIONS, ClientOrAdministration, &[], Operation::ChangeConditions),
+    route(Method::PATCH, CONDITIONS, ClientOrAdministration, &[], Operation::ChangeConditions),
+    route(Method::DELETE, CONDITIONS, ClientOrAdministration, &[], Operation::DeleteConditions),
+    route(Method::DELETE, CONDITION, ClientOrAdministration, &[], Operation::DeleteCondition),
     route(Method::POST, ACCESS, ClientOrAdministration, &[], Operation::OneOffAccess),
     route(Method::POST, "/sessions", ClientOfInstanceOrAdministration, &[], Operation::CreateSession),
     route(Method::GET, "/sessions", ClientOrAdministration, &["instanceId"], Operation::ListSessions),
@@ -139,6 +162,15 @@ impl Operation {
             Operation::ListLineItems => "list-line-items",
             Operation::ReadLineItem => "read-line-item",
             Operation::DeleteLineItem => "delete-line-item",
+            Operation::CreateActions => "create-actions",
+            Operation::ReadActions => "read-actions",
+            Operation::ReplaceActions => "replace-actions",
+            Operation::DeleteActions => "delete-actions",
+            Operation::ListActions => "list-actions",
+            Operation::ListConditions => "list-conditions",
+            Operation::ChangeConditions => "change-conditions",
+            Operation::DeleteConditions => "delete-conditions",
+            Operation::DeleteCondition => "delete-condition",
             Operation::OneOffAccess => "access-request",
             Operation::CreateSession => "create-session",
             Operation::ListSessions => "list-sessions",

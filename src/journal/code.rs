@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use crate::domain::ids::{
-    CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence,
-    SessionId, SessionNumber, Text,
+    ActionId, ConditionId, CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber,
+    RateTableNumber, Sequence, SessionId, SessionNumber, Text,
 };
+use crate::domain::rules::{Counters, Dictionary};
 use crate::domain::session_time::SessionTime;
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::tokens::{Count, Rate, Tokens, UNITS_PER_TOKEN};
@@ -307,6 +308,39 @@ impl Coded for Tokens {
     }
 }
 
+impl<A: Coded, B: Coded> Coded for (A, B) {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.0.put(bytes);
+        self.1.put(bytes);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<(A, B), CodeError> {
+        Ok((A::take(reader)?, B::take(reader)?))
+    }
+}
+
+impl Coded for Dictionary {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        put_number(self.pairs().len() as u128, bytes);
+        self.pairs().iter().for_each(|pair| pair.put(bytes));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Dictionary, CodeError> {
+        Vec::take(reader).map(Dictionary::new)
+    }
+}
+
+impl Coded for Counters {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        put_number(self.all().len() as u128, bytes);
+        self.all().iter().for_each(|counter| counter.put(bytes));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Counters, CodeError> {
+        Vec::take(reader).map(Counters::new)
+    }
+}
+
 /// Ids are 16 bytes, numbers of things are those of their records.
 macro_rules! coded_ids {
     ($($id:ident),* ; $($number:ident),*) => {
@@ -333,8 +367,28 @@ macro_rules! coded_ids {
     };
 }
 
-coded_ids!(InstanceId, SessionId, CorrelationId ;
+coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId ;
     InstanceNumber, LineItemNumber, SessionNumber, RateTableNumber);
+
+/// Stands where a number does that is never as large, and says that the number follows, and in the
+/// end something that was not written before there were rules of access.
+const RULES_FOLLOW: u64 = u64::MAX;
+
+/// A number with what belongs to it in the end, or alone as it was written before.
+pub(crate) fn put_marked(number: u64, has_rules: bool, bytes: &mut Vec<u8>) {
+    if has_rules {
+        RULES_FOLLOW.put(bytes);
+    }
+    number.put(bytes);
+}
+
+/// The number, and whether something belongs to it in the end.
+pub(crate) fn take_marked(reader: &mut Reader<'_>) -> Result<(u64, bool), CodeError> {
+    match u64::take(reader)? {
+        RULES_FOLLOW => Ok((u64::take(reader)?, true)),
+        number => Ok((number, false)),
+    }
+}
 
 /// A struct is its fields in this order.
 macro_rules! coded_struct {

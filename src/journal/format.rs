@@ -1,18 +1,22 @@
 //! THE persistence format of records: an event's bytes, and back. docs/journal-format.md describes
 //! it; the format version in every segment's header covers it.
 
-use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
+use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct, put_marked, take_marked};
 use crate::domain::charge::{Denial, Refund, Take, Verdict};
 use crate::domain::configuration::Setting;
 use crate::domain::event::{
     Access, AutomaticCharge, Event, Next, Record, SessionAccess, SessionClosed,
 };
-use crate::domain::ids::Requester;
+use crate::domain::ids::{Document, Requester};
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
 use crate::domain::rates::{NewRateTable, RatedItem};
 use crate::domain::request::{AccessRequest, RequestedItem};
+use crate::domain::rules::{
+    Action, Clause, Condition, Counters, Dictionary, Effect, Operator, Rule,
+};
 use crate::domain::session_time::Outage;
+use crate::domain::tokens::Rate;
 
 /// Appends a record's bytes.
 pub fn encode(record: &Record, bytes: &mut Vec<u8>) {
@@ -35,13 +39,12 @@ coded_struct! {
     Terms {
         activation_id, state, quantity, start, end, elastic, series, overdraft, reset_frequency,
     }
-    Balance { used, open_lines }
     Posting { line_item, activation_id, after }
-    Requester { kind, value, dictionary }
     RequestedItem { name, version, count, metadata }
     AccessRequest { requester, items }
-    Take { line_item, rate, tokens }
-    Refund { line_item, activation_id, item, tokens }
+    Condition { id, place, name, rule }
+    Clause { key, operator, values }
+    Action { id, name, condition, effect }
     Access { instance, correlation, request, verdicts, postings }
     SessionAccess {
         session, instance, correlation, refund_correlation, request, verdicts, refunds, postings,
@@ -50,6 +53,89 @@ coded_struct! {
     SessionClosed { session, instance, correlation, refunds, postings }
     AutomaticCharge { session, instance, correlation, verdicts, refunds, postings, next }
     Outage { from, to }
+}
+
+impl Coded for Balance {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.used.put(bytes);
+        let has_rules = self.counters != Counters::default();
+        put_marked(self.open_lines, has_rules, bytes);
+        if has_rules {
+            self.counters.put(bytes);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Balance, CodeError> {
+        let used = Coded::take(reader)?;
+        let (open_lines, has_rules) = take_marked(reader)?;
+        let counters = if has_rules { Coded::take(reader)? } else { Counters::default() };
+        Ok(Balance { used, open_lines, counters })
+    }
+}
+
+impl Coded for Take {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.line_item.put(bytes);
+        put_marked(self.rate.units(), self.action.is_some(), bytes);
+        self.tokens.put(bytes);
+        self.action.iter().for_each(|action| action.put(bytes));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Take, CodeError> {
+        let line_item = Coded::take(reader)?;
+        let (units, has_rules) = take_marked(reader)?;
+        let rate = reader.check(Rate::from_units(units), "not a rate")?;
+        let tokens = Coded::take(reader)?;
+        let action = if has_rules { Some(Coded::take(reader)?) } else { None };
+        Ok(Take { line_item, rate, tokens, action })
+    }
+}
+
+impl Coded for Refund {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.line_item.put(bytes);
+        self.activation_id.put(bytes);
+        put_marked(self.item as u64, self.action.is_some(), bytes);
+        self.tokens.put(bytes);
+        self.action.iter().for_each(|action| action.put(bytes));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Refund, CodeError> {
+        let (line_item, activation_id) = (Coded::take(reader)?, Coded::take(reader)?);
+        let (item, has_rules) = take_marked(reader)?;
+        let item = reader.check(usize::try_from(item).ok(), "a number is too large")?;
+        let tokens = Coded::take(reader)?;
+        let action = if has_rules { Some(Coded::take(reader)?) } else { None };
+        Ok(Refund { line_item, activation_id, item, tokens, action })
+    }
+}
+
+/// What is known of a requester: nothing, or (2) the pairs of its dictionary. Before there were
+/// rules of access, (1) a JSON text that nothing was made of.
+impl Coded for Requester {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.kind.put(bytes);
+        self.value.put(bytes);
+        let has_pairs = !self.dictionary.pairs().is_empty();
+        bytes.push(if has_pairs { 2 } else { 0 });
+        if has_pairs {
+            self.dictionary.put(bytes);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Requester, CodeError> {
+        let (kind, value) = (Coded::take(reader)?, Coded::take(reader)?);
+        let dictionary = match reader.byte()? {
+            0 => Dictionary::default(),
+            1 => {
+                Document::take(reader)?;
+                Dictionary::default()
+            }
+            2 => Coded::take(reader)?,
+            _ => return reader.fail("not what follows a requester"),
+        };
+        Ok(Requester { kind, value, dictionary })
+    }
 }
 
 coded_enum!(Event {
@@ -70,6 +156,25 @@ coded_enum!(Event {
     15 => Time,
     16 => Configured { by, settings },
     17 => TestClock,
+    18 => ConditionsSet { instance, conditions },
+    19 => ConditionsDeleted { instance, conditions },
+    20 => ActionsSet { instance, number, activation_id, actions, posting },
+});
+
+coded_enum!(Rule {
+    1 => Simple(clause),
+    2 => And(clauses),
+    3 => Or(clauses),
+});
+
+coded_enum!(Operator {
+    1 => In,
+    2 => Not,
+});
+
+coded_enum!(Effect {
+    1 => Allow(allocation),
+    2 => Deny,
 });
 
 coded_enum!(Setting {

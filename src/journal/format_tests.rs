@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::ids::{
-    CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence,
-    SessionId, SessionNumber, Text,
+    ActionId, ConditionId, CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber,
+    RateTableNumber, Sequence, SessionId, SessionNumber, Text,
 };
+use crate::domain::rules::{Counters, Dictionary};
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::tokens::{Count, Rate, Tokens};
 
@@ -38,7 +39,8 @@ fn request() -> impl Strategy<Value = Arc<AccessRequest>> {
     let item = (text(), text(), count, document()).prop_map(|(name, version, count, metadata)| {
         RequestedItem { name, version, count, metadata }
     });
-    let requester = (text(), text(), document()).prop_map(|(kind, value, dictionary)| Requester {
+    let dictionary = vec((text(), text()), 0..4).prop_map(Dictionary::new);
+    let requester = (text(), text(), dictionary).prop_map(|(kind, value, dictionary)| Requester {
         kind,
         value,
         dictionary,
@@ -47,10 +49,48 @@ fn request() -> impl Strategy<Value = Arc<AccessRequest>> {
         .prop_map(|(requester, items)| Arc::new(AccessRequest { requester, items }))
 }
 
+fn action() -> impl Strategy<Value = ActionId> {
+    any::<u128>().prop_map(ActionId::from_u128)
+}
+
+fn counters() -> impl Strategy<Value = Counters> {
+    vec((action(), tokens()), 0..3).prop_map(Counters::new)
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let operator = prop_oneof![Just(Operator::In), Just(Operator::Not)];
+    let clause =
+        || {
+            (text(), operator.clone(), vec(text(), 1..3))
+                .prop_map(|(key, operator, values)| Clause { key, operator, values })
+        };
+    let rule = prop_oneof![
+        clause().prop_map(Rule::Simple),
+        vec(clause(), 1..3).prop_map(Rule::And),
+        vec(clause(), 1..3).prop_map(Rule::Or),
+    ];
+    (any::<u128>(), any::<u64>(), text(), rule).prop_map(|(id, place, name, rule)| Condition {
+        id: ConditionId::from_u128(id),
+        place,
+        name,
+        rule,
+    })
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let effect =
+        prop_oneof![proptest::option::of(tokens()).prop_map(Effect::Allow), Just(Effect::Deny),];
+    let condition = proptest::option::of(any::<u128>().prop_map(ConditionId::from_u128));
+    let action = (action(), text(), condition, effect);
+    let action =
+        action.prop_map(|(id, name, condition, effect)| Action { id, name, condition, effect });
+    vec(action, 0..3)
+}
+
 fn verdicts() -> impl Strategy<Value = Vec<Verdict>> {
     let rate = (0..=1_000_000_000_000u64).prop_map(|units| Rate::from_units(units).unwrap());
-    let take = (number(LineItemNumber::new), rate, tokens())
-        .prop_map(|(line_item, rate, tokens)| Take { line_item, rate, tokens });
+    let take = (number(LineItemNumber::new), rate, tokens(), proptest::option::of(action()))
+        .prop_map(|(line_item, rate, tokens, action)| Take { line_item, rate, tokens, action });
     let denial = prop_oneof![
         Just(Denial::NoStatus),
         Just(Denial::UnknownItem),
@@ -62,25 +102,27 @@ fn verdicts() -> impl Strategy<Value = Vec<Verdict>> {
 }
 
 fn postings() -> impl Strategy<Value = Vec<Posting>> {
-    let posting = (number(LineItemNumber::new), text(), tokens(), any::<u64>());
+    let posting = (number(LineItemNumber::new), text(), tokens(), 0..u64::MAX, counters());
     vec(
-        posting.prop_map(|(line_item, activation_id, used, open_lines)| Posting {
+        posting.prop_map(|(line_item, activation_id, used, open_lines, counters)| Posting {
             line_item,
             activation_id,
-            after: Balance { used, open_lines },
+            after: Balance { used, open_lines, counters },
         }),
         0..4,
     )
 }
 
 fn refunds() -> impl Strategy<Value = Vec<Refund>> {
-    let refund = (number(LineItemNumber::new), text(), 0..100usize, tokens());
+    let action = proptest::option::of(action());
+    let refund = (number(LineItemNumber::new), text(), 0..100usize, tokens(), action);
     vec(
-        refund.prop_map(|(line_item, activation_id, item, tokens)| Refund {
+        refund.prop_map(|(line_item, activation_id, item, tokens, action)| Refund {
             line_item,
             activation_id,
             item,
             tokens,
+            action,
         }),
         0..4,
     )
@@ -166,6 +208,17 @@ fn catalogue_event() -> impl Strategy<Value = Event> {
                 activation_id
             }
         ),
+        (number(InstanceNumber::new), vec(condition(), 0..3))
+            .prop_map(|(instance, conditions)| { Event::ConditionsSet { instance, conditions } }),
+        (number(InstanceNumber::new), vec(any::<u128>(), 0..3)).prop_map(|(instance, ids)| {
+            let conditions = ids.into_iter().map(ConditionId::from_u128).collect();
+            Event::ConditionsDeleted { instance, conditions }
+        }),
+        (number(InstanceNumber::new), number(LineItemNumber::new), text(), actions(), postings())
+            .prop_map(|(instance, number, activation_id, actions, postings)| {
+                let posting = postings.into_iter().next();
+                Event::ActionsSet { instance, number, activation_id, actions, posting }
+            }),
     ]
 }
 
@@ -264,7 +317,12 @@ fn the_tutorials_charge_has_these_bytes() {
     let line_item = LineItemNumber::new(Sequence::new(5));
     let granted = |rate: u64, tokens: u64| {
         let rate = Rate::from_units(rate * 1_000_000_000).unwrap();
-        Verdict::Granted(vec![Take { line_item, rate, tokens: Tokens::whole(tokens) }])
+        Verdict::Granted(vec![Take {
+            line_item,
+            rate,
+            tokens: Tokens::whole(tokens),
+            action: None,
+        }])
     };
     let item = |name: &str, version: &str, count: u64| RequestedItem {
         name: text(name),
@@ -272,12 +330,16 @@ fn the_tutorials_charge_has_these_bytes() {
         count: Count::from_units(count * 1_000_000_000).unwrap(),
         metadata: None,
     };
-    let requester = Requester { kind: text("user"), value: text("LisaBarry"), dictionary: None };
+    let requester = Requester {
+        kind: text("user"),
+        value: text("LisaBarry"),
+        dictionary: Dictionary::default(),
+    };
     let items = vec![item("PhotoPrint", "1.0", 10), item("CADPrint", "2.0", 2)];
     let posting = Posting {
         line_item,
         activation_id: text("ACT01-Elastic"),
-        after: Balance { used: Tokens::whole(44), open_lines: 0 },
+        after: Balance { used: Tokens::whole(44), ..Balance::default() },
     };
     let access = Access {
         instance: InstanceNumber::new(Sequence::new(4)),

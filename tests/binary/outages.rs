@@ -14,6 +14,7 @@ use farebox::domain::ids::{Requester, Sequence, Text};
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::rules::Dictionary;
 use farebox::domain::session::OnDeny;
 use farebox::domain::session_time::Outage;
 use farebox::domain::time::Timestamp;
@@ -198,7 +199,7 @@ async fn three_days_ago(data: &Path) -> Left {
     let (name, version) = (word("PhotoPrint"), word("1.0"));
     let items = vec![RequestedItem { name, version, count, metadata: None }];
     let (kind, value) = (word("user"), word("LisaBarry"));
-    let requester = Requester { kind, value, dictionary: None };
+    let requester = Requester { kind, value, dictionary: Dictionary::default() };
     let request = Arc::new(AccessRequest { requester, items });
     let put = broker.session_access(Reach::Everywhere, &session, request, OnDeny::Rollback);
     put.await.expect("decided");

@@ -4,13 +4,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use farebox::broker::{AccessAnswer, Broker, LineItemView, Reach, SessionView};
+use farebox::broker::{AccessAnswer, ActionsChange, Broker, LineItemView, Reach, SessionView};
 use farebox::domain::ids::{InstanceId, Sequence, SessionId};
+use farebox::domain::rules::{Effect, NewAction, NewCondition};
+use farebox::domain::tokens::Tokens;
 use farebox::error::BrokerError;
 
 use super::dice::Dice;
 use super::env::ManualClock;
-use super::model::{Item, LineItemState, OnDeny, Overdraft, RateTable, RatedItem, Terms, decimal};
+use super::model::{
+    self, Item, LineItemState, OnDeny, Overdraft, RateTable, RatedItem, Terms, Who, decimal,
+};
 use super::product;
 
 /// When every broker here is opened.
@@ -22,6 +26,9 @@ const NAMES: [(&str, &str); 5] =
 const RATES: [&str; 8] = ["0", "0.3", "1", "2", "3", "7", "1.000000001", "0.000000001"];
 const COUNTS: [&str; 8] = ["1", "2", "3", "0.5", "2.5", "10", "0.333333333", "7"];
 const ACTIVATIONS: [&str; 10] = ["A", "B", "C", "D", "E", "F", "G", "H", "K", "L"];
+
+const KEYS: [&str; 2] = ["department", "region"];
+const VALUES: [&str; 3] = ["A", "B", "C"];
 
 /// Callers mostly use the newest sessions: older ones have ended.
 const RECENT: usize = 10;
@@ -38,6 +45,11 @@ pub enum Call {
     DeleteLineItem(InstanceId, String),
     Publish(RateTable),
     DeleteTable(String, String),
+    /// Another condition, or another rule for one; by dice of this seed.
+    Condition(InstanceId, u64),
+    DeleteConditions(InstanceId),
+    /// Other actions; by dice of this seed.
+    Actions(InstanceId, String, u64),
     LineItems(InstanceId),
     Session(SessionId),
 }
@@ -165,7 +177,13 @@ impl Crowd {
             (92, _) => {
                 Call::DeleteTable((*dice.pick(&SERIES)).to_owned(), dice.below(6).to_string())
             }
-            (93..=96, Some(session)) => Call::Session(session),
+            (93, _) => Call::Condition(instance, dice.below(u64::MAX)),
+            (94, _) if dice.chance(20) => Call::DeleteConditions(instance),
+            (94..=95, _) => {
+                let activation = (*dice.pick(&ACTIVATIONS)).to_owned();
+                Call::Actions(instance, activation, dice.below(u64::MAX))
+            }
+            (96, Some(session)) => Call::Session(session),
             (_, _) => Call::LineItems(instance),
         }
     }
@@ -207,7 +225,8 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
     let everywhere = Reach::Everywhere;
     Ok(match call {
         Call::Access(instance, items) => {
-            let request = product::request(&tag, &items).expect("valid counts");
+            let request = product::request_of(&tag, &tagged_who(&tag), &items);
+            let request = request.expect("valid counts");
             let answer = broker.access(product::scope(instance), request).await?;
             (Told::Access(answer.value), answer.sequence)
         }
@@ -216,7 +235,8 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
             (Told::Created(answer.value), answer.sequence)
         }
         Call::PutSession(session, items, on_deny) => {
-            let request = product::request(&tag, &items).expect("valid counts");
+            let request = product::request_of(&tag, &tagged_who(&tag), &items);
+            let request = request.expect("valid counts");
             let (id, on_deny) = (session.to_string(), product::on_deny(on_deny));
             let answer = broker.session_access(everywhere, &id, request, on_deny).await?;
             (Told::Access(answer.value), answer.sequence)
@@ -247,6 +267,18 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
             let answer = broker.delete_rate_table(series, version).await?;
             (Told::Done, answer.sequence)
         }
+        Call::Condition(instance, seed) => {
+            let told = set_condition(&broker, instance, &mut Dice::new(seed)).await?;
+            (Told::Done, told)
+        }
+        Call::DeleteConditions(instance) => {
+            let answer = broker.delete_conditions(product::scope(instance), None).await?;
+            (Told::Done, answer.sequence)
+        }
+        Call::Actions(instance, activation, seed) => {
+            let told = set_actions(&broker, instance, &activation, &mut Dice::new(seed)).await?;
+            (Told::Done, told)
+        }
         Call::LineItems(instance) => {
             let answer = broker.line_items(product::scope(instance)).await?;
             (Told::LineItems(answer.value), answer.sequence)
@@ -256,6 +288,83 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
             (Told::Session(answer.value), answer.sequence)
         }
     })
+}
+
+/// The same tag is always the same requester.
+fn tagged_who(tag: &str) -> Who {
+    let seed = tag.bytes().fold(7, |seed, byte| super::dice::mixed(seed ^ u64::from(byte)));
+    any_who(&mut Dice::new(seed))
+}
+
+/// Somebody, or nobody in particular.
+pub fn any_who(dice: &mut Dice) -> Who {
+    let mut who = Who::new();
+    for key in KEYS {
+        for value in VALUES {
+            if dice.chance(30) {
+                who.entry(key.to_owned()).or_default().insert(value.to_owned());
+            }
+        }
+    }
+    who
+}
+
+/// Adds a condition or changes the rule of one.
+pub async fn set_condition(
+    broker: &Broker,
+    instance: InstanceId,
+    dice: &mut Dice,
+) -> Result<Sequence, BrokerError> {
+    let clause = |dice: &mut Dice| model::Clause {
+        key: (*dice.pick(&KEYS)).to_owned(),
+        is_in: dice.chance(60),
+        values: VALUES.iter().filter(|_| dice.chance(40)).map(|v| (*v).to_owned()).collect(),
+    };
+    let clauses = (0..=dice.below(3)).map(|_| clause(dice)).collect();
+    let rule = product::rule(&model::Rule { any: dice.chance(50), clauses });
+    let known = broker.conditions(product::scope(instance)).await?.value;
+    let changes = known.len() > 3 || (!known.is_empty() && dice.chance(50));
+    let id = changes.then(|| dice.pick(&known).id);
+    let new = NewCondition { id, name: product::text("condition"), rule };
+    let told = broker.set_conditions(product::scope(instance), vec![new]).await?;
+    Ok(told.sequence)
+}
+
+/// Replaces the actions of a line item: some stay, in another order, some are new.
+pub async fn set_actions(
+    broker: &Broker,
+    instance: InstanceId,
+    activation: &str,
+    dice: &mut Dice,
+) -> Result<Sequence, BrokerError> {
+    let scope = product::scope(instance);
+    let conditions = broker.conditions(scope).await?.value;
+    let current = broker.line_item(scope, activation).await?.value.line_item;
+    let mut ids: Vec<_> = current.actions.iter().map(|action| Some(action.id)).collect();
+    ids.retain(|_| dice.chance(70));
+    ids.extend((0..dice.below(3)).map(|_| None));
+    if dice.chance(50) {
+        ids.reverse();
+    }
+    let mut actions: Vec<NewAction> = Vec::new();
+    for id in ids {
+        let has_default = actions.iter().any(|action| action.condition.is_none());
+        let is_default = !has_default && (conditions.is_empty() || dice.chance(40));
+        let condition = match is_default {
+            true => None,
+            false if conditions.is_empty() => continue,
+            false => Some(dice.pick(&conditions).id),
+        };
+        let allocation = Tokens::whole(dice.below(60));
+        let effect = match dice.below(10) {
+            0 | 1 => Effect::Deny,
+            2..=5 if is_default => Effect::Allow(None),
+            _ => Effect::Allow(Some(allocation)),
+        };
+        actions.push(NewAction { id, name: product::text("action"), condition, effect });
+    }
+    let told = broker.change_actions(scope, activation, ActionsChange::Replace(actions)).await?;
+    Ok(told.sequence)
 }
 
 /// One to four items, of which some exist nowhere and some cost nothing.

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::http_client::{self, Client};
+use super::http_rules::{self, Names, Take};
 use super::model::amount::half_even_9;
 use super::model::{
-    self, Amount, Answer, Available, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny,
-    Overdraft, RateTable, Refused, SessionAnswer, SessionState, Setting, Status, Terms, decimal,
+    self, Action, Amount, Answer, Available, Item, ItemAnswer, LineItemState, OnDeny, Overdraft,
+    RateTable, Refused, Rule, SessionAnswer, SessionState, Setting, Status, Terms, Who, decimal,
     whole,
 };
 use super::product;
@@ -63,6 +64,7 @@ pub struct OverHttp {
     now: u64,
     instances: BTreeMap<String, String>,
     sessions: BTreeMap<String, String>,
+    pub(super) rules: Names,
 }
 
 /// The answer to an access request (spec 2.7), and no member more.
@@ -85,15 +87,6 @@ struct GrantedItem<'a> {
     total_tokens_charged: &'a RawValue,
     line_items: Vec<Take<'a>>,
     status: CodeAndWords,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Take<'a> {
-    #[serde(borrow)]
-    rate: &'a RawValue,
-    activation_id: String,
-    tokens_charged: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -121,11 +114,11 @@ struct Attributes {
     overdraft_limit: Option<i64>,
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a str) -> T {
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> T {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
 }
 
-fn digits(number: &RawValue) -> Amount {
+pub(super) fn digits(number: &RawValue) -> Amount {
     decimal(number.get())
 }
 
@@ -146,7 +139,8 @@ impl OverHttp {
             (server, client)
         });
         let (instances, sessions) = (BTreeMap::new(), BTreeMap::new());
-        OverHttp { runtime, server, client, version, now: at, instances, sessions }
+        let rules = Names::default();
+        OverHttp { runtime, server, client, version, now: at, instances, sessions, rules }
     }
 
     /// A request of administration, outside the prefixes.
@@ -160,7 +154,7 @@ impl OverHttp {
 
     /// The same at a moment of the story, to which time has to come first; `target` has no prefix.
     /// An answer that is none says why the call was refused.
-    fn call(
+    pub(super) fn call(
         &mut self,
         at: u64,
         target: &str,
@@ -202,7 +196,7 @@ impl OverHttp {
     }
 
     /// The id of an instance; of one that the story never made, one that nobody has.
-    fn instance(&self, name: &str) -> &str {
+    pub(super) fn instance(&self, name: &str) -> &str {
         let unknown = "00000000-0000-4000-8000-000000000404";
         self.instances.get(name).map_or(unknown, String::as_str)
     }
@@ -274,42 +268,20 @@ impl OverHttp {
 
     /// What became of these items; the answer repeats them, counts as they were rounded (spec 3.7).
     fn granted(&self, asked: &[Item], answer: &Granted<'_>) -> Vec<ItemAnswer> {
-        assert_eq!(answer.requester, requester());
+        assert_eq!(answer.requester, http_rules::requester(&self.rules.who));
         assert_eq!(asked.len(), answer.requested_items.len(), "every item is answered");
         let one = |(asked, told): (&Item, &GrantedItem<'_>)| {
             let version = told.version.clone().unwrap_or_default();
             let item = Item { name: told.item.clone(), version, count: digits(told.count) };
             assert_eq!(item, Item { count: half_even_9(&asked.count), ..asked.clone() });
             assert!(!told.status.description.is_empty(), "a status has words");
-            let line = |take: &Take<'_>| LineAnswer {
-                activation: take.activation_id.clone(),
-                rate: digits(take.rate),
-                tokens: digits(take.tokens_charged),
-            };
+            let line = |take: &Take<'_>| take.line(&self.rules);
             let status = self.version.status(&told.status.code);
             let total = digits(told.total_tokens_charged);
             ItemAnswer { item, status, total, lines: told.line_items.iter().map(line).collect() }
         };
         asked.iter().zip(&answer.requested_items).map(one).collect()
     }
-}
-
-fn requester() -> Value {
-    json!({"type": "user", "value": "somebody"})
-}
-
-/// The body of an access request, its counts digit by digit; no version is a version left out.
-fn asking(items: &[Item], rollback: &str) -> String {
-    let one = |Item { name, version, count }: &Item| {
-        let version = match version.as_str() {
-            "" => String::new(),
-            version => format!(r#""version":{},"#, json!(version)),
-        };
-        format!(r#"{{"item":{},{version}"count":{}}}"#, json!(name), model::text(count))
-    };
-    let items: Vec<String> = items.iter().map(one).collect();
-    let requester = requester();
-    format!(r#"{{{rollback}"requester":{requester},"requestedItems":[{}]}}"#, items.join(","))
 }
 
 /// Ids of a list of objects.
@@ -398,7 +370,8 @@ impl Stage for OverHttp {
 
     fn access(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
         let target = format!("POST /instances/{}/access-request", self.instance(instance));
-        let answer = self.call(at, &target, &asking(items, ""), 200)?;
+        let answer =
+            self.call(at, &target, &http_rules::asking(items, &self.rules.who, ""), 200)?;
         Ok(self.granted(items, &read(&answer.body)))
     }
 
@@ -422,7 +395,8 @@ impl Stage for OverHttp {
             OnDeny::Terminate => r#""rollbackOnDeny":false,"#,
         };
         let target = format!("PUT {}", self.session_path(id));
-        let answer = self.call(at, &target, &asking(items, rollback), 200)?;
+        let answer =
+            self.call(at, &target, &http_rules::asking(items, &self.rules.who, rollback), 200)?;
         let granted: Granted<'_> = read(&answer.body);
         let Event::SessionAccess(access) = self.record(&answer).event else {
             panic!("the answer to a PUT rests on its record")
@@ -486,5 +460,36 @@ impl Stage for OverHttp {
         let target = format!("GET /instances/{}/line-items", self.instance(instance));
         let answer = self.call(at, &target, "", 200).expect("it exists");
         ids(&answer.json(), "/activationId")
+    }
+
+    fn ask_as(&mut self, who: Who) {
+        self.rules.who = who;
+    }
+
+    fn set_condition(&mut self, at: u64, instance: &str, name: &str, rule: Rule) -> Answer {
+        http_rules::set_condition(self, at, instance, name, &rule)
+    }
+
+    fn delete_condition(&mut self, at: u64, instance: &str, name: &str) -> Answer {
+        http_rules::delete_condition(self, at, instance, name)
+    }
+
+    fn set_actions(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+        actions: Vec<Action>,
+    ) -> Answer {
+        http_rules::set_actions(self, at, instance, activation, &actions)
+    }
+
+    fn counters(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+    ) -> Answer<Vec<(String, Amount)>> {
+        http_rules::counters(self, at, instance, activation)
     }
 }

@@ -116,6 +116,9 @@ fn tag(event: &Event) -> Option<&str> {
         | Event::RateTableDeleted { .. }
         | Event::InstanceCreated { .. }
         | Event::LineItemDeleted { .. }
+        | Event::ConditionsSet { .. }
+        | Event::ConditionsDeleted { .. }
+        | Event::ActionsSet { .. }
         | Event::SessionCreated { .. }
         | Event::SessionClosed(_)
         | Event::AutomaticCharge(_)
@@ -221,6 +224,10 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
             assert_eq!(series.as_str(), asked);
             true
         }
+        (Call::Condition(..), Told::Done, Event::ConditionsSet { .. })
+        | (Call::DeleteConditions(_), Told::Done, Event::ConditionsDeleted { .. })
+        | (Call::Actions(..), Told::Done, Event::ActionsSet { .. }) => true,
+        (Call::DeleteConditions(_), Told::Done, _) => false, // There was none.
         (Call::Heartbeat(session), Told::Done, _) => {
             let view = replay.model.session_view(&session.to_string()).expect("it exists");
             assert!(is_live(view.state), "{attempt:?}");
@@ -287,6 +294,16 @@ fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
             let listed = model.line_items(&instance.to_string()).expect("it exists");
             let not_obsolete = |state| state != LineItemState::Obsolete;
             listed.iter().any(|line| line.activation == *id && not_obsolete(line.terms.state))
+        }
+        (Call::Actions(instance, id, _), Refusal::UnknownLineItem) => {
+            model.used(&instance.to_string(), id).is_err()
+        }
+        // What it was made from may have gone meanwhile.
+        (Call::Condition(..), Refusal::BadCondition { .. })
+        | (Call::Actions(..), Refusal::BadAction { .. })
+        | (Call::DeleteConditions(_), Refusal::UnknownCondition) => true,
+        (Call::DeleteConditions(instance), Refusal::ConditionInUse) => {
+            model.has_conditions_in_use(&instance.to_string())
         }
         (Call::Publish(table), Refusal::RateTableExists { .. }) => {
             replay.tables.contains_key(&(table.series.clone(), table.version.clone()))

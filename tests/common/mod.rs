@@ -14,6 +14,7 @@ pub mod dice;
 pub mod disks;
 pub mod env;
 pub mod http_client;
+mod http_rules;
 pub mod http_stage;
 pub mod judge;
 pub mod model;

@@ -9,10 +9,12 @@
 
 pub mod amount;
 mod charge;
+mod rules;
 mod session;
 
 pub use amount::{Amount, decimal, text, whole};
 pub use charge::{Item, ItemAnswer, LineAnswer, Status};
+pub use rules::{Action, Clause, Rule, Who};
 pub use session::{OnDeny, SessionAnswer, SessionState, SessionView};
 
 const MINUTE_MS: u64 = 60_000;
@@ -138,6 +140,8 @@ pub struct Movement {
     pub session: Option<String>,
     pub cause: Cause,
     pub tokens: Amount,
+    /// Through which action's allocation.
+    pub action: Option<String>,
 }
 
 /// When something is charged, and up to when what the producer set up counts for it.
@@ -174,6 +178,7 @@ struct Mapping {
     activation: String,
     terms: Terms,
     presence: Presence,
+    actions: Vec<rules::Action>,
 }
 
 /// The broker, as a list of everything that ever happened to it.
@@ -191,6 +196,9 @@ pub struct Model {
     mappings: Vec<Mapping>,
     sessions: Vec<session::Session>,
     ledger: Vec<Movement>,
+    conditions: Vec<rules::Condition>,
+    /// Who asks.
+    who: rules::Who,
 }
 
 impl Default for Model {
@@ -204,6 +212,8 @@ impl Default for Model {
             mappings: Vec::new(),
             sessions: Vec::new(),
             ledger: Vec::new(),
+            conditions: Vec::new(),
+            who: rules::Who::new(),
         }
     }
 }
@@ -290,7 +300,8 @@ impl Model {
             }
             let (instance, activation) = (instance.to_owned(), activation.to_owned());
             let presence = Presence::Listed;
-            self.mappings.push(Mapping { instance, activation, terms, presence });
+            let actions = Vec::new();
+            self.mappings.push(Mapping { instance, activation, terms, presence, actions });
             return Ok(());
         };
         if mapping.instance != instance || mapping.presence == Presence::Leaving {

@@ -12,6 +12,7 @@ use farebox::domain::line_item;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::refusal::{Refusal, RefusalKind};
 use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::rules::{Action, Clause, Dictionary, Effect, Operator, Rule};
 use farebox::domain::session::{Ended, OnDeny, Session, State};
 use farebox::domain::time::{Period, Timestamp};
 use farebox::domain::tokens::{AmountError, Count, Decimal, Rate};
@@ -19,7 +20,7 @@ use farebox::error::BrokerError;
 
 use super::model::{
     self, Amount, Item, ItemAnswer, LineAnswer, LineItemState, Overdraft, RateTable, Refused,
-    SessionState, Status, Terms, decimal,
+    SessionState, Status, Terms, Who, decimal,
 };
 
 pub fn text(text: &str) -> Text {
@@ -41,14 +42,23 @@ pub fn count(amount: &Amount) -> Result<Count, AmountError> {
     Count::parse(&digits)
 }
 
-/// A request; `tag` names it in its record, as the requester.
+/// A request of nobody in particular; `tag` names it in its record, as the requester.
 pub fn request(tag: &str, items: &[Item]) -> Result<Arc<AccessRequest>, AmountError> {
+    request_of(tag, &Who::new(), items)
+}
+
+/// A request of somebody.
+pub fn request_of(tag: &str, who: &Who, items: &[Item]) -> Result<Arc<AccessRequest>, AmountError> {
     let item = |item: &Item| {
         let (name, version) = (text(&item.name), text(&item.version));
         Ok(RequestedItem { name, version, count: count(&item.count)?, metadata: None })
     };
     let items = items.iter().map(item).collect::<Result<_, AmountError>>()?;
-    let requester = Requester { kind: text("user"), value: text(tag), dictionary: None };
+    let pairs = who
+        .iter()
+        .flat_map(|(key, values)| values.iter().map(move |value| (text(key), text(value))));
+    let dictionary = Dictionary::new(pairs.collect());
+    let requester = Requester { kind: text("user"), value: text(tag), dictionary };
     Ok(Arc::new(AccessRequest { requester, items }))
 }
 
@@ -212,6 +222,7 @@ pub fn verdicts(
             activation: activation(take.line_item),
             rate: amount(take.rate),
             tokens: amount(take.tokens),
+            action: take.action.map(|action| action.to_string()),
         };
         let lines = takes.iter().map(line).collect();
         ItemAnswer { item, status, total: amount(verdict.total()), lines }
@@ -225,6 +236,51 @@ pub fn answered_items(answer: &AccessAnswer) -> Vec<ItemAnswer> {
         let named = answer.postings().iter().find(|posting| posting.line_item == number);
         named.expect("every line item charged is posted").activation_id.to_string()
     })
+}
+
+/// Who asked.
+pub fn who(request: &AccessRequest) -> Who {
+    let mut who = Who::new();
+    for (key, value) in request.requester.dictionary.pairs() {
+        who.entry(key.to_string()).or_default().insert(value.to_string());
+    }
+    who
+}
+
+pub fn rule(rule: &model::Rule) -> Rule {
+    let clause = |clause: &model::Clause| Clause {
+        key: text(&clause.key),
+        operator: if clause.is_in { Operator::In } else { Operator::Not },
+        values: clause.values.iter().map(|value| text(value)).collect(),
+    };
+    let mut clauses: Vec<_> = rule.clauses.iter().map(clause).collect();
+    match (clauses.len(), rule.any) {
+        (1, _) => Rule::Simple(clauses.remove(0)),
+        (_, true) => Rule::Or(clauses),
+        (_, false) => Rule::And(clauses),
+    }
+}
+
+pub fn model_rule(rule: &Rule) -> model::Rule {
+    let clause = |clause: &Clause| model::Clause {
+        key: clause.key.to_string(),
+        is_in: clause.operator == Operator::In,
+        values: clause.values.iter().map(ToString::to_string).collect(),
+    };
+    let clauses = match rule {
+        Rule::Simple(only) => vec![clause(only)],
+        Rule::And(clauses) | Rule::Or(clauses) => clauses.iter().map(clause).collect(),
+    };
+    model::Rule { any: matches!(rule, Rule::Or(_)), clauses }
+}
+
+pub fn model_action(action: &Action) -> model::Action {
+    let (allow, allocation) = match action.effect {
+        Effect::Allow(allocation) => (true, allocation.map(amount)),
+        Effect::Deny => (false, None),
+    };
+    let condition = action.condition.map(|id| id.to_string());
+    model::Action { id: action.id.to_string(), condition, allow, allocation }
 }
 
 pub fn refunds(refunds: &[Refund]) -> Vec<(String, Amount)> {

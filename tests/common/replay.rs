@@ -163,6 +163,27 @@ impl Replay {
                 let told = self.model.delete_line_item(at, &instance, activation_id.as_str());
                 assert_eq!(told, Ok(()));
             }
+            Event::ConditionsSet { instance, conditions } => {
+                let instance = self.instance(*instance);
+                for condition in conditions {
+                    let (id, rule) =
+                        (condition.id.to_string(), product::model_rule(&condition.rule));
+                    assert_eq!(self.model.set_condition(at, &instance, &id, rule), Ok(()));
+                }
+            }
+            Event::ConditionsDeleted { instance, conditions } => {
+                let instance = self.instance(*instance);
+                for id in conditions {
+                    let told = self.model.delete_condition(at, &instance, &id.to_string());
+                    assert_eq!(told, Ok(()));
+                }
+            }
+            Event::ActionsSet { instance, activation_id, actions, .. } => {
+                let instance = self.instance(*instance);
+                let actions = actions.iter().map(product::model_action).collect();
+                let told = self.model.set_actions(at, &instance, activation_id.as_str(), actions);
+                assert_eq!(told, Ok(()));
+            }
             Event::Access(access) => self.access(at, access),
             Event::SessionCreated { id, instance } => {
                 let instance = self.instance(*instance);
@@ -245,6 +266,9 @@ impl Replay {
         match event {
             Event::LineItemMapped { instance, .. }
             | Event::LineItemDeleted { instance, .. }
+            | Event::ConditionsSet { instance, .. }
+            | Event::ConditionsDeleted { instance, .. }
+            | Event::ActionsSet { instance, .. }
             | Event::SessionCreated { instance, .. } => Some(*instance),
             Event::Access(access) => Some(access.instance),
             Event::SessionAccess(access) => Some(access.instance),
@@ -298,6 +322,7 @@ impl Replay {
     fn access(&mut self, at: u64, access: &Access) {
         let items = product::asked(&access.request);
         let instance = self.instance(access.instance);
+        self.model.ask_as(product::who(&access.request));
         let expected = self.model.access(at, &instance, &items).expect("it was decided");
         let name = |number| self.activation(number);
         let told = product::item_answers(&access.request, &access.verdicts, name);
@@ -314,6 +339,7 @@ impl Replay {
             Next::Unchanged | Next::Charged(_) | Next::Halted => OnDeny::RollBack,
         };
         let before = self.model.session_view(&id).expect("it exists");
+        self.model.ask_as(product::who(&access.request));
         let expected = self.model.put_session(at, &id, &items, on_deny).expect("it was decided");
         let name = |number| self.activation(number);
         let told = SessionAnswer {
@@ -398,7 +424,7 @@ impl Replay {
 /// What readers are told, against the model as it stands.
 impl Replay {
     pub fn check_line_items(&self, instance: InstanceId, told: &[LineItemView]) {
-        let told: Vec<ModelLineItem> = told
+        let told_line_items: Vec<ModelLineItem> = told
             .iter()
             .map(|view| ModelLineItem {
                 activation: view.line_item.terms.activation_id.to_string(),
@@ -407,7 +433,15 @@ impl Replay {
             })
             .collect();
         let expected = self.model.line_items(&instance.to_string()).expect("it exists");
-        assert_eq!(told, expected, "line items of {instance}");
+        assert_eq!(told_line_items, expected, "line items of {instance}");
+        for view in told {
+            let id = view.line_item.terms.activation_id.as_str();
+            let expected = self.model.counters(&instance.to_string(), id).expect("it exists");
+            let told = view.line_item.actions.iter().map(|action| {
+                (action.id.to_string(), product::amount(view.balance.counters.used(action.id)))
+            });
+            assert_eq!(told.collect::<Vec<_>>(), expected, "the actions of {id}");
+        }
     }
 
     pub fn check_session(&self, told: &SessionView) {

@@ -2,11 +2,13 @@
 //!
 //! A line is `<time> <command> => <answer>` (`ok` where none is written); time is in minutes, or
 //! `minutes:milliseconds`. Instance `I` and table P (spec section 11) are there from the start.
-//! Items are `<count>x<name>[/<version>]`. A story begins with a line `== <name>`.
+//! Items are `<count>x<name>[/<version>]`; what a line item gives is `<line item>:<tokens>`, with
+//! `@<action>` where an allocation counts it. A story begins with a line `== <name>`.
 
 use super::model::{
-    Amount, Answer, Available, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny, Overdraft,
-    RateTable, RatedItem, Refused, SessionAnswer, SessionState, Setting, Terms, decimal, text,
+    Action, Amount, Answer, Available, Clause, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny,
+    Overdraft, RateTable, RatedItem, Refused, Rule, SessionAnswer, SessionState, Setting, Terms,
+    Who, decimal, text,
 };
 
 /// Minute 0 of every story.
@@ -40,6 +42,24 @@ pub trait Stage {
     fn available(&mut self, at: u64, instance: &str, id: &str) -> Answer<Available>;
     fn line_items(&mut self, at: u64, instance: &str) -> Vec<String>;
     fn configure(&mut self, at: u64, setting: Setting) -> Answer;
+    /// Who asks for access from now on.
+    fn ask_as(&mut self, who: Who);
+    fn set_condition(&mut self, at: u64, instance: &str, name: &str, rule: Rule) -> Answer;
+    fn delete_condition(&mut self, at: u64, instance: &str, name: &str) -> Answer;
+    /// All of them: those that were there by their names, and new ones.
+    fn set_actions(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+        actions: Vec<Action>,
+    ) -> Answer;
+    fn counters(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+    ) -> Answer<Vec<(String, Amount)>>;
 }
 
 /// One story of a file.
@@ -110,6 +130,25 @@ pub fn rated(word: &str) -> RatedItem {
     RatedItem { name, version, rate: decimal(rate) }
 }
 
+/// `<key> IN|NOT <value>,…`, several joined by `AND` or by `OR`.
+fn rule(words: &[&str]) -> Rule {
+    let clauses = words.chunks(4).map(|words| {
+        let [key, operator, values, ..] = words else { panic!("bad condition {words:?}") };
+        let values = values.split(',').map(str::to_owned).collect();
+        Clause { key: (*key).to_owned(), is_in: *operator == "IN", values }
+    });
+    Rule { any: words.get(3) == Some(&"OR"), clauses: clauses.collect() }
+}
+
+/// `<name>=<allocation|allow|deny>[:<condition>]`.
+fn action(word: &str) -> Action {
+    let (name, rest) = word.split_once('=').unwrap_or_else(|| panic!("bad action `{word}`"));
+    let (effect, condition) = rest.split_once(':').map_or((rest, None), |(e, c)| (e, Some(c)));
+    let allocation = if matches!(effect, "allow" | "deny") { None } else { Some(decimal(effect)) };
+    let (id, condition) = (name.to_owned(), condition.map(str::to_owned));
+    Action { id, condition, allow: effect != "deny", allocation }
+}
+
 /// A line item's usual terms, with changes such as `quantity=10` or `INACTIVE`.
 pub fn terms(words: &[&str]) -> Terms {
     let mut terms = Terms {
@@ -143,7 +182,10 @@ pub fn terms(words: &[&str]) -> Terms {
 /// Such as `101[ACT01:7,ACT02:49] 306`.
 pub fn shown_items(answers: &[ItemAnswer]) -> String {
     let shown = |answer: &ItemAnswer| {
-        let line = |line: &LineAnswer| format!("{}:{}", line.activation, text(&line.tokens));
+        let line = |line: &LineAnswer| {
+            let action = line.action.as_ref().map(|action| format!("@{action}"));
+            format!("{}:{}{}", line.activation, text(&line.tokens), action.unwrap_or_default())
+        };
         let lines: Vec<String> = answer.lines.iter().map(line).collect();
         let sum: Amount = answer.lines.iter().map(|line| line.tokens.clone()).sum();
         assert_eq!(sum, answer.total, "tokensCharged make totalTokensCharged");
@@ -248,6 +290,27 @@ pub fn run(stage: &mut impl Stage, at: u64, command: &str) -> String {
             Available::Unbounded => "unbounded".to_owned(),
         }),
         ["set", setting] => outcome(stage.configure(at, parsed(setting)), ok),
+        ["as", pairs @ ..] => {
+            let mut who = Who::new();
+            for pair in pairs {
+                let (key, value) = pair.split_once('=').expect("a key and a value");
+                who.entry(key.to_owned()).or_default().insert(value.to_owned());
+            }
+            stage.ask_as(who);
+            "ok".to_owned()
+        }
+        ["condition", name, clauses @ ..] => {
+            outcome(stage.set_condition(at, "I", name, rule(clauses)), ok)
+        }
+        ["uncondition", name] => outcome(stage.delete_condition(at, "I", name), ok),
+        ["actions", activation, words @ ..] => {
+            let actions = words.iter().map(|word| action(word)).collect();
+            outcome(stage.set_actions(at, "I", activation, actions), ok)
+        }
+        ["counters", activation] => outcome(stage.counters(at, "I", activation), |counters| {
+            let shown = counters.iter().map(|(name, used)| format!("{name}:{}", text(used)));
+            shown.collect::<Vec<_>>().join(" ")
+        }),
         ["lines"] => stage.line_items(at, "I").join(" "),
         _ => panic!("unknown command `{command}`"),
     }

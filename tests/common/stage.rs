@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use farebox::broker::{AccessAnswer, Broker, LineItemView, Options, Reach};
+use farebox::broker::{AccessAnswer, ActionsChange, Broker, LineItemView, Options, Reach};
 use farebox::domain::event::{Event, Next, Record};
-use farebox::domain::ids::{InstanceId, Sequence, SessionId};
+use farebox::domain::ids::{ActionId, ConditionId, InstanceId, Sequence, SessionId};
 use farebox::domain::line_item::Overdraft;
+use farebox::domain::rules::{Effect, NewAction, NewCondition};
+use farebox::domain::tokens::Tokens;
 use farebox::journal::format;
 use tokio::runtime::{Builder, Runtime};
 
 use super::env::{self, ManualClock, SeededIds};
 use super::model::{
-    Amount, Answer, Available, Item, ItemAnswer, Model, OnDeny, RateTable, Refused, SessionAnswer,
-    SessionState, Setting, Terms,
+    Action, Amount, Answer, Available, Item, ItemAnswer, Model, OnDeny, RateTable, Refused, Rule,
+    SessionAnswer, SessionState, Setting, Terms, Who, text,
 };
 use super::product;
 use super::script::Stage;
@@ -97,6 +99,38 @@ impl Stage for Model {
         Model::configure(self, at, setting)
     }
 
+    fn ask_as(&mut self, who: Who) {
+        Model::ask_as(self, who);
+    }
+
+    fn set_condition(&mut self, at: u64, instance: &str, name: &str, rule: Rule) -> Answer {
+        Model::set_condition(self, at, instance, name, rule)
+    }
+
+    fn delete_condition(&mut self, at: u64, instance: &str, name: &str) -> Answer {
+        Model::delete_condition(self, at, instance, name)
+    }
+
+    fn set_actions(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+        actions: Vec<Action>,
+    ) -> Answer {
+        Model::set_actions(self, at, instance, activation, actions)
+    }
+
+    fn counters(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+    ) -> Answer<Vec<(String, Amount)>> {
+        self.advance(at);
+        Model::counters(self, instance, activation)
+    }
+
     fn line_items(&mut self, at: u64, instance: &str) -> Vec<String> {
         self.advance(at);
         let lines = Model::line_items(self, instance).expect("it exists");
@@ -111,6 +145,9 @@ pub struct Library {
     clock: Arc<ManualClock>,
     instances: BTreeMap<String, InstanceId>,
     sessions: BTreeMap<String, SessionId>,
+    conditions: BTreeMap<String, ConditionId>,
+    actions: BTreeMap<String, ActionId>,
+    who: Who,
 }
 
 impl Library {
@@ -122,7 +159,8 @@ impl Library {
             Options { clock: shared, ids, settings: env::settings(), ..Options::memory() };
         let broker = runtime.block_on(Broker::open(options)).expect("it opens").broker;
         let (instances, sessions) = (BTreeMap::new(), BTreeMap::new());
-        Library { runtime, broker, clock, instances, sessions }
+        let (conditions, actions, who) = (BTreeMap::new(), BTreeMap::new(), Who::new());
+        Library { runtime, broker, clock, instances, sessions, conditions, actions, who }
     }
 
     fn instance(&self, name: &str) -> InstanceId {
@@ -149,6 +187,20 @@ impl Library {
         let asked = self.broker.session(Reach::Everywhere, id);
         let view = self.runtime.block_on(asked).expect("it exists").value;
         (product::session_state(&view.session), view.pacing.charged_until.as_ms())
+    }
+
+    /// What became of each item, actions by the names that the story has for them.
+    fn answered(&self, answer: &AccessAnswer) -> Vec<ItemAnswer> {
+        let mut items = product::answered_items(answer);
+        for line in items.iter_mut().flat_map(|item| &mut item.lines) {
+            line.action = line.action.take().map(|id| self.action_name(&id));
+        }
+        items
+    }
+
+    fn action_name(&self, id: &str) -> String {
+        let found = self.actions.iter().find(|(_, known)| known.to_string() == id);
+        found.expect("the story made it").0.clone()
     }
 
     /// The record that an answer rests on: what it refunded stands there only.
@@ -219,11 +271,12 @@ impl Stage for Library {
 
     fn access(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
         self.clock.set(at);
-        let request = product::request("somebody", items).map_err(|_| Refused::Invalid)?;
+        let request = product::request_of("somebody", &self.who, items);
+        let request = request.map_err(|_| Refused::Invalid)?;
         let scope = product::scope(self.instance(instance));
         let answer = self.runtime.block_on(self.broker.access(scope, request));
         let answer = answer.map_err(|error| product::refused(&error))?.value;
-        Ok(product::answered_items(&answer))
+        Ok(self.answered(&answer))
     }
 
     fn create_session(&mut self, at: u64, id: &str, instance: &str) -> Answer {
@@ -244,7 +297,8 @@ impl Stage for Library {
     ) -> Answer<SessionAnswer> {
         self.clock.set(at);
         let id = self.session_id(id);
-        let request = product::request("somebody", items).map_err(|_| Refused::Invalid)?;
+        let request = product::request_of("somebody", &self.who, items);
+        let request = request.map_err(|_| Refused::Invalid)?;
         let on_deny = product::on_deny(on_deny);
         let asked = self.broker.session_access(Reach::Everywhere, &id, request, on_deny);
         let answer = self.runtime.block_on(asked).map_err(|error| product::refused(&error))?.value;
@@ -253,7 +307,7 @@ impl Stage for Library {
         if let Next::Charged(period) = access.next {
             assert_eq!(charged_until, at + period.as_ms().get(), "what was paid for is kept");
         }
-        let (items, refund) = (product::answered_items(&answer), product::refunds(&access.refunds));
+        let (items, refund) = (self.answered(&answer), product::refunds(&access.refunds));
         Ok(SessionAnswer { items, refund, state, charged_until })
     }
 
@@ -312,5 +366,73 @@ impl Stage for Library {
         let views = self.runtime.block_on(self.broker.line_items(scope)).expect("it exists");
         let name = |view: &LineItemView| view.line_item.terms.activation_id.to_string();
         views.value.iter().map(name).collect()
+    }
+
+    fn ask_as(&mut self, who: Who) {
+        self.who = who;
+    }
+
+    fn set_condition(&mut self, at: u64, instance: &str, name: &str, rule: Rule) -> Answer {
+        self.clock.set(at);
+        let scope = product::scope(self.instance(instance));
+        let id = self.conditions.get(name).copied();
+        let new = NewCondition { id, name: product::text(name), rule: product::rule(&rule) };
+        let told = self.runtime.block_on(self.broker.set_conditions(scope, vec![new]));
+        let all = told.map_err(|error| product::refused(&error))?.value;
+        let own = all.iter().find(|condition| condition.name.as_str() == name);
+        self.conditions.insert(name.to_owned(), own.expect("it is listed").id);
+        Ok(())
+    }
+
+    fn delete_condition(&mut self, at: u64, instance: &str, name: &str) -> Answer {
+        self.clock.set(at);
+        let scope = product::scope(self.instance(instance));
+        let id = self.conditions.get(name).copied().unwrap_or(ConditionId::from_u128(404));
+        let told = self.runtime.block_on(self.broker.delete_conditions(scope, Some(id)));
+        told.map(drop).map_err(|error| product::refused(&error))
+    }
+
+    fn set_actions(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+        actions: Vec<Action>,
+    ) -> Answer {
+        self.clock.set(at);
+        let current = self.line_item(instance, activation)?.line_item;
+        let new = |action: &Action| {
+            let id = self.actions.get(&action.id).copied();
+            let id = id.filter(|id| current.actions.iter().any(|current| current.id == *id));
+            let unknown = ConditionId::from_u128(404);
+            let condition = action.condition.as_ref();
+            let condition =
+                condition.map(|name| self.conditions.get(name).copied().unwrap_or(unknown));
+            let tokens = |amount: &Amount| Tokens::parse(&text(amount)).expect("an amount");
+            let allocation = action.allocation.as_ref().map(tokens);
+            let effect = if action.allow { Effect::Allow(allocation) } else { Effect::Deny };
+            NewAction { id, name: product::text(&action.id), condition, effect }
+        };
+        let change = ActionsChange::Replace(actions.iter().map(new).collect());
+        let scope = product::scope(self.instance(instance));
+        let told = self.runtime.block_on(self.broker.change_actions(scope, activation, change));
+        let view = told.map_err(|error| product::refused(&error))?.value;
+        for action in &view.line_item.actions {
+            self.actions.insert(action.name.to_string(), action.id);
+        }
+        Ok(())
+    }
+
+    fn counters(
+        &mut self,
+        at: u64,
+        instance: &str,
+        activation: &str,
+    ) -> Answer<Vec<(String, Amount)>> {
+        self.clock.set(at);
+        let view = self.line_item(instance, activation)?;
+        let used = |id| product::amount(view.balance.counters.used(id));
+        let actions = view.line_item.actions.iter();
+        Ok(actions.map(|action| (action.name.to_string(), used(action.id))).collect())
     }
 }

@@ -27,6 +27,16 @@ const ROUTES: &[(&str, Kind)] = &[
     ("DELETE /api/v1.0/instances/I/line-items/ACT01", Kind::Administration),
     ("GET /api/v1.0/instances/I/line-items", Kind::Path),
     ("GET /api/v1.0/instances/I/line-items/ACT01", Kind::Path),
+    ("GET /api/v1.0/instances/I/line-items/actions", Kind::Path),
+    ("POST /api/v1.0/instances/I/line-items/ACT01/actions", Kind::Path),
+    ("GET /api/v1.0/instances/I/line-items/ACT01/actions", Kind::Path),
+    ("PUT /api/v1.0/instances/I/line-items/ACT01/actions", Kind::Path),
+    ("DELETE /api/v1.0/instances/I/line-items/ACT01/actions", Kind::Path),
+    ("GET /api/v1.0/instances/I/conditions", Kind::Path),
+    ("POST /api/v1.0/instances/I/conditions", Kind::Path),
+    ("PATCH /api/v1.0/instances/I/conditions", Kind::Path),
+    ("DELETE /api/v1.0/instances/I/conditions", Kind::Path),
+    ("DELETE /api/v1.0/instances/I/conditions/64d2028c-ae87-4069-a624-66089d957ef9", Kind::Path),
     ("POST /api/v1.0/instances/I/access-request", Kind::Path),
     ("GET /api/v1.0/sessions?instanceId=I", Kind::Query),
     ("POST /api/v1.0/sessions", Kind::Header),
@@ -76,6 +86,11 @@ fn body_for(route: &str, instance: &str) -> String {
                 .to_string()
         }
         _ if route.ends_with("/sessions") => json!({"instanceId": instance}).to_string(),
+        _ if route.ends_with("/actions") => json!([{"name": "a", "action": "DENY"}]).to_string(),
+        _ if route.ends_with("/conditions") => {
+            let condition = json!({"key": "k", "operator": "IN", "values": ["v"]});
+            json!({"conditions": [{"name": "c", "condition": condition}]}).to_string()
+        }
         _ if route.starts_with("PUT") => line_item(2, 10).to_string(),
         _ => String::new(),
     }

@@ -177,6 +177,9 @@ pub(crate) fn refunds(record: &Record) -> &[Refund] {
         | Event::InstanceCreated { .. }
         | Event::LineItemMapped { .. }
         | Event::LineItemDeleted { .. }
+        | Event::ConditionsSet { .. }
+        | Event::ConditionsDeleted { .. }
+        | Event::ActionsSet { .. }
         | Event::Access(_)
         | Event::SessionCreated { .. }
         | Event::Heartbeat { .. }
@@ -206,6 +209,9 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         | Event::InstanceCreated { .. }
         | Event::LineItemMapped { .. }
         | Event::LineItemDeleted { .. }
+        | Event::ConditionsSet { .. }
+        | Event::ConditionsDeleted { .. }
+        | Event::ActionsSet { .. }
         | Event::Access(_)
         | Event::SessionCreated { .. }
         | Event::Outage(_)

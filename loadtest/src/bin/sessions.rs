@@ -12,6 +12,7 @@ use farebox::domain::ids::{Requester, SessionId};
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
+use farebox::domain::rules::Dictionary;
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
 use farebox::env::{Clock, SystemClock};
@@ -228,7 +229,7 @@ fn request() -> Result<Arc<AccessRequest>, Anything> {
     let (name, version, count) = ("PhotoPrint".parse()?, "1.0".parse()?, "10".parse()?);
     let items = vec![RequestedItem { name, version, count, metadata: None }];
     let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
-    let requester = Requester { kind, value, dictionary: None };
+    let requester = Requester { kind, value, dictionary: Dictionary::default() };
     Ok(Arc::new(AccessRequest { requester, items }))
 }
 

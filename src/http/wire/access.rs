@@ -3,13 +3,14 @@
 use serde::de::MapAccess;
 
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
-use super::{Bracket, Dialect, Json};
+use super::{Bracket, Dialect, Json, rules};
 use crate::broker::AccessAnswer;
 use crate::domain::charge::{Denial, Take, Verdict};
 use crate::domain::ids::{Document, Requester, Text};
 use crate::domain::limits::ITEMS_MAX;
 use crate::domain::line_item::Posting;
 use crate::domain::request::{AccessRequest, RequestedItem};
+use crate::domain::rules::Dictionary;
 use crate::domain::session::OnDeny;
 use crate::domain::tokens::Count;
 
@@ -143,7 +144,7 @@ impl<'a> Shape<'a> for OfSession<'a> {
 struct RequesterShape {
     kind: Option<Text>,
     value: Option<Text>,
-    dictionary: Option<Document>,
+    dictionary: Dictionary,
 }
 
 impl<'a> Shape<'a> for RequesterShape {
@@ -158,7 +159,10 @@ impl<'a> Shape<'a> for RequesterShape {
         match member {
             "type" => self.kind = Some(value.text()?),
             "value" => self.value = Some(value.text()?),
-            _ => self.dictionary = value.nullable_document()?,
+            _ => {
+                let document = value.nullable_document()?;
+                self.dictionary = document.as_ref().map(rules::dictionary).unwrap_or_default();
+            }
         }
         Ok(())
     }
@@ -282,6 +286,9 @@ fn write_take(json: &mut Json, take: &Take, postings: &[Posting]) {
     json.plain("rate", take.rate);
     json.text("activationId", activation_id);
     json.plain("tokensCharged", take.tokens);
+    if let Some(action) = take.action {
+        json.id("actionId", action);
+    }
     json.close(Bracket::Object);
 }
 

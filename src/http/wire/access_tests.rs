@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::Version;
 use super::*;
 use crate::domain::event::Access;
-use crate::domain::ids::{CorrelationId, InstanceNumber, LineItemNumber, Sequence};
+use crate::domain::ids::{ActionId, CorrelationId, InstanceNumber, LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;
 use crate::domain::tokens::{Rate, Tokens};
 
@@ -244,6 +244,7 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
         line_item: number,
         rate: Rate::from_units(rate * 1_000_000_000).unwrap(),
         tokens: Tokens::parse(tokens).unwrap(),
+        action: (tokens == "0.5").then(|| ActionId::from_u128(2)),
     };
     let answer = AccessAnswer::OneOff(Arc::new(Access {
         instance: InstanceNumber::default(),
@@ -270,7 +271,7 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
         r#""status":{"code":"101","description":"Successfully checked out"}},"#,
         r#"{"item":"CADPrint","requestedVersion":"2.0","count":2,"totalTokensCharged":14,"#,
         r#""lineItems":[{"rate":7,"activationId":"ACT \"01\"","tokensCharged":13.5},"#,
-        r#"{"rate":7,"activationId":"ACT \"01\"","tokensCharged":0.5}],"#,
+        r#"{"rate":7,"activationId":"ACT \"01\"","tokensCharged":0.5,"actionId":"00000000-0000-0000-0000-000000000002"}],"#,
         r#""status":{"code":"101","description":"Successfully checked out"}},"#,
         r#"{"item":"Other","count":0.3,"totalTokensCharged":0,"lineItems":[],"#,
         r#""status":{"code":"201","description":"Item not found in any effective rate table"}}],"#,

@@ -1,9 +1,8 @@
 //! Settings (spec 2.9, 8): always names and values as texts.
 
-use std::borrow::Cow;
-
 use serde::de::MapAccess;
 
+use super::list::{begins, list};
 use super::read::{self, Fault, Flaw, Shape, Value, required};
 use super::{Bracket, Dialect, Json};
 use crate::domain::configuration::{Configuration, SettingName};
@@ -22,47 +21,24 @@ pub(crate) struct Named {
 
 /// Reads what is to be changed: a list of settings, or a single one.
 pub(crate) fn read(body: &[u8]) -> Result<Vec<Named>, Fault> {
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-        return read::object::<Pair<'_>>(body).map(|named| vec![named]);
+    if begins(body, b'{') {
+        return read::object::<Pair>(body).map(|named| vec![named]);
     }
-    // A list is read as the only member of an object, in its own line; faults name it as it was.
-    let wrapped = [b"{\"settings\":", body, b"}"].concat();
-    let named = read::object::<Wrapped>(&wrapped);
-    named.map_err(|fault| Fault { detail: fault.detail.replace("`/settings", "`"), ..fault })
+    let named = list::<Pair, _, SETTINGS_MAX>(body)?;
+    if named.is_empty() {
+        let detail = "must name at least one setting".to_owned();
+        return Err(Fault { code: "no-items", detail });
+    }
+    Ok(named)
 }
 
 #[derive(Default)]
-struct Wrapped(Option<Vec<Named>>);
-
-impl<'a> Shape<'a> for Wrapped {
-    type Whole = Vec<Named>;
-    const MEMBERS: &'static [&'static str] = &["settings"];
-
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        _member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
-        self.0 = Some(value.list::<Pair<'a>>(SETTINGS_MAX)?);
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Vec<Named>, Flaw> {
-        let named = self.0.unwrap_or_default();
-        if named.is_empty() {
-            return Err(Flaw::new("no-items", "must name at least one setting"));
-        }
-        Ok(named)
-    }
+struct Pair {
+    name: Option<String>,
+    value: Option<String>,
 }
 
-#[derive(Default)]
-struct Pair<'a> {
-    name: Option<Cow<'a, str>>,
-    value: Option<Cow<'a, str>>,
-}
-
-impl<'a> Shape<'a> for Pair<'a> {
+impl<'a> Shape<'a> for Pair {
     type Whole = Named;
     const MEMBERS: &'static [&'static str] = &["name", "value"];
 
@@ -72,15 +48,15 @@ impl<'a> Shape<'a> for Pair<'a> {
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
         match member {
-            "name" => self.name = Some(value.string()?),
-            _ => self.value = Some(value.string()?),
+            "name" => self.name = Some(value.string()?.into_owned()),
+            _ => self.value = Some(value.string()?.into_owned()),
         }
         Ok(())
     }
 
     fn finish(self) -> Result<Named, Flaw> {
-        let name = required(self.name, "name")?.into_owned();
-        Ok(Named { name, value: required(self.value, "value")?.into_owned() })
+        let name = required(self.name, "name")?;
+        Ok(Named { name, value: required(self.value, "value")? })
     }
 }
 

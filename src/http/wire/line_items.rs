@@ -251,6 +251,9 @@ fn activation_id(raw: &str) -> Result<Text, String> {
     if id.is_empty() {
         return Err("must not be empty".to_owned());
     }
+    if id.as_str() == "actions" {
+        return Err("cannot be `actions`: that is the path of all actions".to_owned());
+    }
     match path::check_decoded(id.as_str()) {
         Ok(()) => Ok(id),
         Err(BadPath(reason)) => Err(format!("cannot stand in a path: {reason}")),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::amount::{Amount, ceil_9, decimal, half_even_9, whole};
+use super::rules::{Permitted, Who};
 use super::{
     Answer, Cause, HOUR_MS, LineItemState, Model, Moment, Movement, Overdraft, Presence, Refused,
 };
@@ -45,6 +46,8 @@ pub struct LineAnswer {
     pub activation: String,
     pub rate: Amount,
     pub tokens: Amount,
+    /// Through which action's allocation.
+    pub action: Option<String>,
 }
 
 /// The answer to one item; `item` is echoed with its count as rounded (spec 3.7).
@@ -62,6 +65,7 @@ pub(super) struct ChargeLine {
     pub(super) mapping: usize,
     pub(super) rate: Amount,
     pub(super) tokens: Amount,
+    pub(super) action: Option<String>,
 }
 
 /// Spec 3.3: first what is entitled, of all line items; then the overdrafts.
@@ -71,8 +75,9 @@ pub(super) enum Pass {
     Overdraft,
 }
 
-/// Tokens by mapping that a request moves if it is granted: charges positive, refunds negative.
-pub(super) type Pending = BTreeMap<usize, Amount>;
+/// Tokens by mapping and action that a request moves if it is granted: charges positive, refunds
+/// negative.
+pub(super) type Pending = BTreeMap<(usize, Option<String>), Amount>;
 
 /// What each item of a request would be charged, or why not.
 pub(super) type Outcomes = Vec<Result<Vec<ChargeLine>, Status>>;
@@ -106,9 +111,10 @@ impl Model {
         self.advance(at);
         let items = checked_items(items)?;
         self.known_instance(instance)?;
-        let outcomes = self.allocate_each(instance, &items, Moment::of_a_call(at), Pending::new());
+        let (when, who) = (Moment::of_a_call(at), self.who.clone());
+        let outcomes = self.allocate_each(instance, &items, when, &who, Pending::new());
         for line in outcomes.iter().flatten().flatten() {
-            self.book(at, line.mapping, None, Cause::Access, line.tokens.clone());
+            self.book(at, None, Cause::Access, line, line.tokens.clone());
         }
         Ok(self.answers(&items, &outcomes))
     }
@@ -119,25 +125,28 @@ impl Model {
         instance: &str,
         items: &[Item],
         when: Moment,
+        who: &Who,
         mut pending: Pending,
     ) -> Outcomes {
         let mut outcomes = Outcomes::new();
         for item in items {
-            let outcome = self.allocate(instance, item, when, &pending);
+            let outcome = self.allocate(instance, item, when, who, &pending);
             for line in outcome.iter().flatten() {
-                *pending.entry(line.mapping).or_insert(whole(0)) += &line.tokens;
+                let key = (line.mapping, line.action.clone());
+                *pending.entry(key).or_insert(whole(0)) += &line.tokens;
             }
             outcomes.push(outcome);
         }
         outcomes
     }
 
-    /// Spec 3.4, without the rules of section 5.
+    /// Spec 3.4.
     fn allocate(
         &self,
         instance: &str,
         item: &Item,
         when: Moment,
+        who: &Who,
         pending: &Pending,
     ) -> Result<Vec<ChargeLine>, Status> {
         let usable = self.candidates(instance, when);
@@ -149,20 +158,41 @@ impl Model {
         if priced.is_empty() {
             return Err(Status::ItemNotFound);
         }
+        let mut permitted = Vec::new();
+        for (index, rate) in priced {
+            match self.permitted(index, who) {
+                Permitted::Everything => permitted.push((index, rate, None)),
+                Permitted::UpTo(most, action) => {
+                    permitted.push((index, rate, Some((most, action))));
+                }
+                Permitted::Nothing => {}
+            }
+        }
+        if permitted.is_empty() {
+            return Err(Status::NoActiveLineItem);
+        }
 
         let mut lines = Vec::<ChargeLine>::new();
         // What is still missing, in tokens at the rate of the last that gave; at first, nobody has.
         let mut missing: Option<(Amount, Amount)> = None;
         for pass in [Pass::Entitled, Pass::Overdraft] {
-            for (mapping, rate) in &priced {
+            for (mapping, rate, cap) in &permitted {
                 if missing.as_ref().is_some_and(|(need, _)| *need == whole(0)) {
                     break;
                 }
-                let mut used = self.used_of(*mapping) + pending.get(mapping).unwrap_or(&whole(0));
                 let own = lines.iter().filter(|line| line.mapping == *mapping);
-                used += own.map(|line| line.tokens.clone()).sum::<Amount>();
+                let own: Amount = own.map(|line| line.tokens.clone()).sum();
+                let here = pending.iter().filter(|((other, _), _)| other == mapping);
+                let here: Amount = here.map(|(_, tokens)| tokens.clone()).sum();
+                let used = self.used_of(*mapping) + here + &own;
 
-                let capacity = self.capacity(*mapping, pass, &used);
+                let mut capacity = self.capacity(*mapping, pass, &used);
+                if let Some((most, action)) = cap {
+                    let key = (*mapping, Some(action.clone()));
+                    let pending = pending.get(&key).unwrap_or(&whole(0)) + &own;
+                    let allowed = self.allowed(most, action, &pending);
+                    capacity = Some(capacity.map_or(allowed.clone(), |own| own.min(allowed)));
+                }
                 if capacity == Some(whole(0)) && *rate > whole(0) {
                     continue;
                 }
@@ -176,7 +206,9 @@ impl Model {
                     return Err(Status::Insufficient);
                 }
                 missing = Some((need - &take, rate.clone()));
-                lines.push(ChargeLine { mapping: *mapping, rate: rate.clone(), tokens: take });
+                let action = cap.as_ref().map(|(_, action)| action.clone());
+                let (mapping, rate) = (*mapping, rate.clone());
+                lines.push(ChargeLine { mapping, rate, tokens: take, action });
             }
         }
         match missing {
@@ -243,6 +275,7 @@ impl Model {
                 activation: self.mapping(line.mapping).activation.clone(),
                 rate: line.rate.clone(),
                 tokens: line.tokens.clone(),
+                action: line.action.clone(),
             };
             let lines: Vec<LineAnswer> = outcome.iter().flatten().map(line).collect();
             ItemAnswer {
@@ -258,14 +291,15 @@ impl Model {
     pub(super) fn book(
         &mut self,
         at: u64,
-        mapping: usize,
         session: Option<&str>,
         cause: Cause,
+        line: &ChargeLine,
         tokens: Amount,
     ) {
+        let (mapping, action) = (line.mapping, line.action.clone());
         let activation = self.mapping(mapping).activation.clone();
         let session = session.map(str::to_owned);
-        self.ledger.push(Movement { at, mapping, activation, session, cause, tokens });
+        self.ledger.push(Movement { at, mapping, activation, session, cause, tokens, action });
     }
 }
 

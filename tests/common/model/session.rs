@@ -2,6 +2,7 @@
 
 use super::amount::{Amount, floor_6, whole};
 use super::charge::{ChargeLine, Item, ItemAnswer, Pending, Status, checked_items};
+use super::rules::Who;
 use super::{Answer, Cause, HOUR_MS, Model, Moment, Refused};
 
 const IDLE_LIMIT_MS: u64 = 30 * 24 * HOUR_MS;
@@ -55,6 +56,8 @@ struct Segment {
     /// From when on it is given back; `paid_until` where it was used up.
     used_until: Option<u64>,
     items: Vec<Item>,
+    /// Who asked for them.
+    who: Who,
     lines: Vec<ChargeLine>,
     cause: Cause,
     /// Whether a heartbeat came within the window (spec 4.2).
@@ -109,12 +112,12 @@ impl Segment {
     }
 
     /// Spec 3.7, 4.8: what each line gets back of a period used until `until`.
-    fn refunds(&self, until: u64) -> Vec<(usize, Amount)> {
+    fn refunds(&self, until: u64) -> Vec<(ChargeLine, Amount)> {
         let left = whole(self.paid_until.saturating_sub(until));
         let share = left / whole(self.paid_until - self.start);
         let refund = |line: &ChargeLine| match self.undone {
-            true => (line.mapping, line.tokens.clone()),
-            false => (line.mapping, floor_6(&(&line.tokens * &share))),
+            true => (line.clone(), line.tokens.clone()),
+            false => (line.clone(), floor_6(&(&line.tokens * &share))),
         };
         self.lines.iter().map(refund).collect()
     }
@@ -185,16 +188,16 @@ impl Model {
             return Ok(self.session_answer(index, Vec::new(), refund));
         }
 
-        let (session, when) = (self.session(index), Moment::of_a_call(at));
+        let (session, when, who) = (self.session(index), Moment::of_a_call(at), self.who.clone());
         let mut pending = Pending::new();
-        for (mapping, tokens) in session.current().iter().flat_map(|period| period.refunds(at)) {
-            *pending.entry(mapping).or_insert(whole(0)) -= tokens;
+        for (line, tokens) in session.current().iter().flat_map(|period| period.refunds(at)) {
+            *pending.entry((line.mapping, line.action)).or_insert(whole(0)) -= tokens;
         }
-        let outcomes = self.allocate_each(&session.instance, &items, when, pending);
+        let outcomes = self.allocate_each(&session.instance, &items, when, &who, pending);
         let mut answers = self.answers(&items, &outcomes);
         if let Ok(lines) = outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
             let refund = self.end_period(index, at, at);
-            self.begin_period(index, when, items, lines.concat(), Cause::Access);
+            self.begin_period(index, when, items, who, lines.concat(), Cause::Access);
             return Ok(self.session_answer(index, answers, refund));
         }
         answers.iter_mut().for_each(ItemAnswer::spare);
@@ -318,12 +321,13 @@ impl Model {
     fn charge_again(&mut self, index: usize, due: u64) -> Happened {
         let (session, when) = (self.session(index), Moment::of_an_event(due));
         let items = session.current().map(|period| period.items.clone()).unwrap_or_default();
-        let outcomes = self.allocate_each(&session.instance, &items, when, Pending::new());
+        let who = session.current().map(|period| period.who.clone()).unwrap_or_default();
+        let outcomes = self.allocate_each(&session.instance, &items, when, &who, Pending::new());
         let mut answers = self.answers(&items, &outcomes);
         let refund = self.end_period(index, due, due);
         match outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
             Ok(lines) => {
-                self.begin_period(index, when, items, lines.concat(), Cause::AutomaticCharge);
+                self.begin_period(index, when, items, who, lines.concat(), Cause::AutomaticCharge);
             }
             Err(_) => {
                 answers.iter_mut().for_each(ItemAnswer::spare);
@@ -363,12 +367,13 @@ impl Model {
         index: usize,
         when: Moment,
         items: Vec<Item>,
+        who: Who,
         lines: Vec<ChargeLine>,
         cause: Cause,
     ) {
         let (id, start) = (self.session(index).id.clone(), when.at);
         for line in &lines {
-            self.book(start, line.mapping, Some(&id), cause, line.tokens.clone());
+            self.book(start, Some(&id), cause, line, line.tokens.clone());
         }
         let paid_until = start + self.charge_period(when);
         let session = self.session_mut(index);
@@ -379,6 +384,7 @@ impl Model {
             paid_until,
             used_until,
             items,
+            who,
             lines,
             cause,
             confirmed,
@@ -397,9 +403,9 @@ impl Model {
         let period = session.segments.last_mut().expect("it is ACTIVE");
         period.used_until = Some(used_until);
         let mut refunded = Vec::new();
-        for (mapping, tokens) in period.refunds(used_until) {
-            refunded.push((self.mapping(mapping).activation.clone(), tokens.clone()));
-            self.book(stamp, mapping, Some(&id), Cause::Refund, -tokens);
+        for (line, tokens) in period.refunds(used_until) {
+            refunded.push((self.mapping(line.mapping).activation.clone(), tokens.clone()));
+            self.book(stamp, Some(&id), Cause::Refund, &line, -tokens);
         }
         refunded
     }
