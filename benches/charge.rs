@@ -62,6 +62,7 @@ fn decide(criterion: &mut Criterion) {
         version: text(version),
         count: count.parse().expect("a count"),
         metadata: None,
+        variables: Variables::default(),
     };
     let items = [item("PhotoPrint", "1.0", "10"), item("CADPrint", "2.0", "2")];
     for (name, line_items, used) in

@@ -99,6 +99,7 @@ async fn a_stop_in_the_middle_of_a_snapshot_pass_loses_nothing() {
         version: "1.0".parse().unwrap(),
         count: "10".parse().unwrap(),
         metadata: None,
+        variables: Variables::default(),
     };
     let requester = Requester {
         kind: "user".parse().unwrap(),

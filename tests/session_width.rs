@@ -30,6 +30,7 @@ async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<Ac
         version: "".parse().expect("a text"),
         count: count.to_string().parse().expect("a count"),
         metadata: None,
+        variables: Variables::default(),
     };
     let request = Arc::new(AccessRequest { requester, items: vec![item] });
     broker.session_access(Reach::Instance(scope), id, request, OnDeny::Rollback).await

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod line_item;
+pub mod price;
 pub mod rates;
 pub mod refusal;
 pub mod request;

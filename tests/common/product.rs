@@ -45,7 +45,13 @@ pub fn count(amount: &Amount) -> Result<Count, AmountError> {
 pub fn request(tag: &str, items: &[Item]) -> Result<Arc<AccessRequest>, AmountError> {
     let item = |item: &Item| {
         let (name, version) = (text(&item.name), text(&item.version));
-        Ok(RequestedItem { name, version, count: count(&item.count)?, metadata: None })
+        Ok(RequestedItem {
+            name,
+            version,
+            count: count(&item.count)?,
+            metadata: None,
+            variables: Variables::default(),
+        })
     };
     let items = items.iter().map(item).collect::<Result<_, AmountError>>()?;
     let requester = Requester { kind: text("user"), value: text(tag), dictionary: None };

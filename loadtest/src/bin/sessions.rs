@@ -226,7 +226,13 @@ fn terms(broker: &Broker, activation_id: &str) -> Result<Terms, Anything> {
 /// One item for 30 tokens.
 fn request() -> Result<Arc<AccessRequest>, Anything> {
     let (name, version, count) = ("PhotoPrint".parse()?, "1.0".parse()?, "10".parse()?);
-    let items = vec![RequestedItem { name, version, count, metadata: None }];
+    let items = vec![RequestedItem {
+        name,
+        version,
+        count,
+        metadata: None,
+        variables: Variables::default(),
+    }];
     let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
     let requester = Requester { kind, value, dictionary: None };
     Ok(Arc::new(AccessRequest { requester, items }))
