@@ -13,6 +13,7 @@ use farebox::domain::rates::{NewRateTable, RateTable, RatedItem, Rates};
 use farebox::domain::request::RequestedItem;
 use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
+use farebox::domain::variables::Variables;
 
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 

@@ -11,6 +11,7 @@ use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use farebox::journal::{
     ENTRIES_MAX, Entry, Mark, MemoryDisk, MemorySnapshots, SnapshotError, Snapshots,
 };

@@ -14,6 +14,7 @@ use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
+use farebox::domain::variables::Variables;
 use farebox::error::BrokerError;
 
 type Anything = Box<dyn std::error::Error>;

@@ -17,6 +17,7 @@ use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::session::OnDeny;
 use farebox::domain::session_time::Outage;
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use farebox::env::{Clock, SystemClock};
 use farebox::journal::{Directory, format, walk};
 use serde_json::{Value, json};

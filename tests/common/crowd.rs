@@ -10,7 +10,9 @@ use farebox::error::BrokerError;
 
 use super::dice::Dice;
 use super::env::ManualClock;
-use super::model::{Item, LineItemState, OnDeny, Overdraft, RateTable, RatedItem, Terms, decimal};
+use super::model::{
+    Item, LineItemState, OnDeny, Overdraft, Price, RateTable, RatedItem, Terms, decimal,
+};
 use super::product;
 
 /// When every broker here is opened.
@@ -300,12 +302,12 @@ pub fn any_table(dice: &mut Dice, now: u64) -> RateTable {
         if dice.chance(95) {
             let (name, version) = ((*name).to_owned(), (*version).to_owned());
             let rate: &&str = dice.pick(&RATES);
-            items.push(RatedItem { name, version, rate: decimal(rate) });
+            items.push(RatedItem { name, version, price: Price::Rate(decimal(rate)) });
         }
     }
     if items.is_empty() {
         let name = "Draw".to_owned();
-        items.push(RatedItem { name, version: String::new(), rate: decimal("1") });
+        items.push(RatedItem { name, version: String::new(), price: Price::Rate(decimal("1")) });
     }
     RateTable {
         series: (*dice.pick(&SERIES)).to_owned(),

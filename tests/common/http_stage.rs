@@ -18,8 +18,8 @@ use super::http_client::{self, Client};
 use super::model::amount::half_even_9;
 use super::model::{
     self, Amount, Answer, Available, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny,
-    Overdraft, RateTable, Refused, SessionAnswer, SessionState, Setting, Status, Terms, decimal,
-    whole,
+    Overdraft, Price, RateTable, Refused, SessionAnswer, SessionState, Setting, Status, Terms,
+    decimal, whole,
 };
 use super::product;
 use super::script::Stage;
@@ -278,7 +278,9 @@ impl OverHttp {
         assert_eq!(asked.len(), answer.requested_items.len(), "every item is answered");
         let one = |(asked, told): (&Item, &GrantedItem<'_>)| {
             let version = told.version.clone().unwrap_or_default();
-            let item = Item { name: told.item.clone(), version, count: digits(told.count) };
+            // Variables are not repeated (spec 2.7).
+            let (name, variables) = (told.item.clone(), asked.variables.clone());
+            let item = Item { name, version, count: digits(told.count), variables };
             assert_eq!(item, Item { count: half_even_9(&asked.count), ..asked.clone() });
             assert!(!told.status.description.is_empty(), "a status has words");
             let line = |take: &Take<'_>| LineAnswer {
@@ -300,12 +302,22 @@ fn requester() -> Value {
 
 /// The body of an access request, its counts digit by digit; no version is a version left out.
 fn asking(items: &[Item], rollback: &str) -> String {
-    let one = |Item { name, version, count }: &Item| {
+    let one = |Item { name, version, count, variables }: &Item| {
+        let variable =
+            |(name, value): &(String, Amount)| format!("{}:{}", json!(name), model::text(value));
+        let variables = match variables.as_slice() {
+            [] => String::new(),
+            all => {
+                let all: Vec<String> = all.iter().map(variable).collect();
+                format!(r#","variables":{{{}}}"#, all.join(","))
+            }
+        };
         let version = match version.as_str() {
             "" => String::new(),
             version => format!(r#""version":{},"#, json!(version)),
         };
-        format!(r#"{{"item":{},{version}"count":{}}}"#, json!(name), model::text(count))
+        let count = model::text(count);
+        format!(r#"{{"item":{},{version}"count":{count}{variables}}}"#, json!(name))
     };
     let items: Vec<String> = items.iter().map(one).collect();
     let requester = requester();
@@ -322,8 +334,12 @@ impl Stage for OverHttp {
     fn publish_rate_table(&mut self, at: u64, table: RateTable) -> Answer {
         let RateTable { series, version, effective_from, items } = table;
         let item = |item: &model::RatedItem| {
-            let (name, version, rate) = (json!(item.name), json!(item.version), &item.rate);
-            format!(r#"{{"name":{name},"version":{version},"rate":{}}}"#, model::text(rate))
+            let price = match &item.price {
+                Price::Rate(rate) => format!(r#""rate":{}"#, model::text(rate)),
+                Price::Formula(formula) => format!(r#""formula":{}"#, json!(formula)),
+            };
+            let (name, version) = (json!(item.name), json!(item.version));
+            format!(r#"{{"name":{name},"version":{version},{price}}}"#)
         };
         let items: Vec<String> = items.iter().map(item).collect();
         let body = format!(

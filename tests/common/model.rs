@@ -2,13 +2,14 @@
 //!
 //! Written from spec/elastic-access.md alone (sections 1-4, 6, 8, 10), of which it shares no code
 //! or type with the product. Balances are summed from the list of all movements at every question.
-//! Not here: wire formats, tokens, idempotency, rules of access (5), formulas (2.6), component
+//! Not here: wire formats, tokens, idempotency, rules of access (5), component
 //! holds, outages and session time (4.2). Ids are chosen by the caller, who knows the product's.
 
 #![allow(missing_docs, reason = "fields carry the names of the specification")]
 
 pub mod amount;
 mod charge;
+pub mod formula;
 mod session;
 
 pub use amount::{Amount, decimal, text, whole};
@@ -54,8 +55,16 @@ pub struct RatedItem {
     pub name: String,
     /// Matched byte for byte; `""` is a version of its own.
     pub version: String,
+    pub price: Price,
+}
+
+/// What one count of an item costs (spec 2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Price {
     /// Tokens per count, at most nine decimals.
-    pub rate: Amount,
+    Rate(Amount),
+    /// Worked out with the variables of the requested item.
+    Formula(String),
 }
 
 /// The state a line item is put in.
@@ -216,9 +225,14 @@ impl Model {
         let well_formed = |(index, item): (usize, &RatedItem)| {
             let earlier = table.items.iter().take(index);
             !item.name.is_empty()
-                && whole(0) <= item.rate
-                && item.rate <= charge::rate_max()
-                && amount::has_nine_places(&item.rate)
+                && match &item.price {
+                    Price::Rate(rate) => {
+                        whole(0) <= *rate
+                            && *rate <= charge::rate_max()
+                            && amount::has_nine_places(rate)
+                    }
+                    Price::Formula(text) => formula::is_formula(text),
+                }
                 && earlier.clone().all(|e| (&e.name, &e.version) != (&item.name, &item.version))
         };
         if table.version.is_empty()

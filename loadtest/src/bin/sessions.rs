@@ -14,6 +14,7 @@ use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use farebox::env::{Clock, SystemClock};
 use farebox::error::BrokerError;
 use tokio::task::JoinSet;
