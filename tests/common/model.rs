@@ -374,6 +374,20 @@ impl Model {
         &self.ledger
     }
 
+    /// From now to then, the instants between which no table takes effect and no line item begins
+    /// or ends: what is so at some instant is so at one of these.
+    pub fn instants_until(&self, then: u64) -> Vec<u64> {
+        let from_tables = self.tables.iter().map(|(_, table)| table.effective_from);
+        let terms = self.mappings.iter().map(|mapping| &mapping.terms);
+        let turns = from_tables.chain(terms.flat_map(|terms| [terms.start, terms.end + 1]));
+        let within = turns.filter(|at| (self.now + 1..=then).contains(at));
+        let mut instants: Vec<u64> = within.flat_map(|at| [at - 1, at]).collect();
+        instants.extend([self.now, then.max(self.now)]);
+        instants.sort_unstable();
+        instants.dedup();
+        instants
+    }
+
     /// The time of the last command.
     pub fn now(&self) -> u64 {
         self.now

@@ -1,5 +1,5 @@
 //! Formulas, by section 2.6 alone: a tree of fractions, walked. Powers that are not rational come
-//! from integer series with at least 300 digits behind the point.
+//! from integer series with at least 100 correct digits.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -276,9 +276,10 @@ fn power(x: &Amount, y: &Amount) -> Result<Amount, Failure> {
 
 /// To 18 decimals, half to even.
 fn power_of_positive(x: &Amount, y: &Amount) -> Result<Amount, Failure> {
-    // The exponent multiplies what is wrong with the logarithm, and 2^1024 has 1,024 bits more.
+    // The exponent multiplies what is wrong with the logarithm, and the result what is wrong in all.
     let growth = y.numer().bits().saturating_sub(y.denom().bits());
-    let places = 1_000 + 1_024 + growth + 64;
+    let most = y.abs() * whole(x.numer().bits().max(x.denom().bits()));
+    let places = 464 + growth + most.to_integer().to_u64().map_or(1_100, |bits| bits.min(1_100));
     let logarithm = logarithm(x, places) * y.numer() / y.denom();
     let two = logarithm_of_two(places);
     let twos = floor_divided(&logarithm, &two);
@@ -295,7 +296,7 @@ fn power_of_positive(x: &Amount, y: &Amount) -> Result<Amount, Failure> {
     let halves_of_one: Amount = whole(2) * Amount::from_integer(BigInt::from(10).pow(18u32));
     let halves: Amount = &value * &halves_of_one;
     let nearest = halves.round();
-    let is_there = (&halves - &nearest).abs() < Amount::new(1.into(), BigInt::one() << 900);
+    let is_there = (&halves - &nearest).abs() < Amount::new(1.into(), BigInt::one() << 300);
     let value = if is_there { nearest / halves_of_one } else { value };
     Ok(half_even(&value, 18))
 }
