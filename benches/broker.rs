@@ -13,6 +13,7 @@ use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::rules::Dictionary;
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -35,7 +36,7 @@ async fn prepare(options: Options) -> Result<(Broker, Scope, Arc<AccessRequest>)
     broker.map_line_item(scope, terms).await?;
     let item = |name: &str, version: &str, count: &str| -> Result<RequestedItem, Anything> {
         let (name, version, count) = (name.parse()?, version.parse()?, count.parse()?);
-        Ok(RequestedItem { name, version, count, metadata: None })
+        Ok(RequestedItem { name, version, count, metadata: None, variables: Variables::default() })
     };
     let items = vec![item("PhotoPrint", "1.0", "10")?, item("CADPrint", "2.0", "2")?];
     let requester = Requester {

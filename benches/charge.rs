@@ -16,6 +16,7 @@ use farebox::domain::request::RequestedItem;
 use farebox::domain::rules::{Action, Clause, Condition, Dictionary, Effect, Operator, Rule};
 use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
+use farebox::domain::variables::Variables;
 
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
@@ -82,6 +83,7 @@ fn decide(criterion: &mut Criterion) {
         version: text(version),
         count: count.parse().expect("a count"),
         metadata: None,
+        variables: Variables::default(),
     };
     let items = [item("PhotoPrint", "1.0", "10"), item("CADPrint", "2.0", "2")];
     let dictionary = [("department", "Engineering"), ("region", "EMEA")];

@@ -15,6 +15,7 @@
 //! use farebox::domain::rules::Dictionary;
 //! use farebox::domain::request::{AccessRequest, RequestedItem};
 //! use farebox::domain::time::Timestamp;
+//! use farebox::domain::variables::Variables;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +36,8 @@
 //! let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
 //! let requester = Requester { kind, value, dictionary: Dictionary::default() };
 //! let (name, version, count) = ("PhotoPrint".parse()?, "1.0".parse()?, "10".parse()?);
-//! let items = vec![RequestedItem { name, version, count, metadata: None }];
+//! let (metadata, variables) = (None, Variables::default());
+//! let items = vec![RequestedItem { name, version, count, metadata, variables }];
 //! let request = Arc::new(AccessRequest { requester, items });
 //! let answer = broker.access(scope, request).await?; // Durable when it is here.
 //! assert_eq!(answer.value.verdicts()[0].total().to_string(), "30");

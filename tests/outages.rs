@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::crowd::START_MS;
 use common::env::{self, SeededIds};
-use common::model::{Item, RateTable, RatedItem, decimal};
+use common::model::{Item, Price, RateTable, RatedItem, decimal};
 use common::replay::records;
 use common::rig::Still;
 use common::{product, script};
@@ -93,7 +93,7 @@ impl World {
             let price = RatedItem {
                 name: "PhotoPrint".to_owned(),
                 version: "1.0".to_owned(),
-                rate: decimal("3"),
+                price: Price::Rate(decimal("3")),
             };
             let table = RateTable {
                 series: "P".to_owned(),

@@ -12,6 +12,7 @@ use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::rules::Dictionary;
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use farebox::journal::{
     ENTRIES_MAX, Entry, Mark, MemoryDisk, MemorySnapshots, SnapshotError, Snapshots,
 };
@@ -100,6 +101,7 @@ async fn a_stop_in_the_middle_of_a_snapshot_pass_loses_nothing() {
         version: "1.0".parse().unwrap(),
         count: "10".parse().unwrap(),
         metadata: None,
+        variables: Variables::default(),
     };
     let requester = Requester {
         kind: "user".parse().unwrap(),

@@ -15,6 +15,7 @@ use farebox::domain::rules::Dictionary;
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
+use farebox::domain::variables::Variables;
 use farebox::error::BrokerError;
 
 type Anything = Box<dyn std::error::Error>;
@@ -31,6 +32,7 @@ async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<Ac
         version: "".parse().expect("a text"),
         count: count.to_string().parse().expect("a count"),
         metadata: None,
+        variables: Variables::default(),
     };
     let request = Arc::new(AccessRequest { requester, items: vec![item] });
     broker.session_access(Reach::Instance(scope), id, request, OnDeny::Rollback).await

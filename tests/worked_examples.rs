@@ -40,7 +40,8 @@ fn the_model_agrees_with_every_worked_example() {
 fn over_http_every_worked_example_is_told_as_specified() {
     for version in [Version::V1_0, Version::V1_1] {
         let stories = all();
-        for story in &stories {
+        // Formulas are a matter of v1.1.
+        for story in stories.iter().filter(|s| version == Version::V1_1 || !s.has_formulas()) {
             let mut stage = OverHttp::open(time("-2000"), version);
             story.play(&format!("HTTP {version:?}"), &mut stage);
         }
@@ -53,7 +54,7 @@ fn every_example_of_this_release_is_told() {
     let stories = all();
     for example in [
         "X1", "X2", "X3", "X4", "X5", "X6", "X7", "X8", "X9", "X10", "X11", "X12", "X13", "X14",
-        "X15", "X16", "X17", "X18", "X20", "X21", "X22", "X23", "X24", "X25", "X27",
+        "X15", "X16", "X17", "X18", "X20", "X21", "X22", "X23", "X24", "X25", "X26", "X27",
     ] {
         let told = |story: &Story| story.name.split(' ').next() == Some(example);
         assert!(stories.iter().any(told), "{example} is missing");

@@ -13,6 +13,7 @@ use crate::domain::charge::{self, Candidates, Missing, Verdict};
 use crate::domain::event::{Access, Event, Record, SessionAccess};
 use crate::domain::ids::{CorrelationId, LineItemNumber, Requester, Sequence};
 use crate::domain::line_item::Posting;
+use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
 use crate::domain::session::Pacing;
 use crate::domain::session_time::SessionTime;
@@ -177,7 +178,12 @@ impl Job {
                 charge::one_off(items, basis.candidates(requester), view)
             });
             let decision = match decided {
-                Ok(Ok(decision)) => decision,
+                Ok(Ok(Ok(decision))) => decision,
+                Ok(Ok(Err(no_price))) => {
+                    let refused = Refusal::FormulaFailed(no_price).into();
+                    self.core.ledger.after_all(self.reply.with(Err(refused)));
+                    return Outcome::Ended;
+                }
                 Ok(Err(Missing(number))) => return Outcome::Missing(self, number),
                 Err(fault) => {
                     self.reply.now(fault);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::catalogue::InstanceCatalogue;
 use super::ids::{ActionId, LineItemNumber, Requester, Text};
 use super::line_item::{Balance, LineItem, Overdraft, Posting};
+use super::price::{NoPrice, Priced, Prices};
 use super::rates::{RateTable, Rates};
 use super::request::RequestedItem;
 use super::rounding;
@@ -77,17 +78,17 @@ impl<'a> Candidates<'a> {
         is_empty: impl Fn(LineItemNumber) -> bool,
     ) -> Option<LineItemNumber> {
         items.iter().find_map(|item| {
-            self.permitted(&item.name, &item.version)
-                .find(|(line_item, rate, _)| rate.is_zero() || !is_empty(line_item.number))
+            let is_free = |rate: &Priced| rate.as_ref().is_ok_and(|rate| rate.is_zero());
+            self.permitted(&Prices::of(item))
+                .find(|(line_item, rate, _)| is_free(rate) || !is_empty(line_item.number))
                 .map(|(line_item, ..)| line_item.number)
         })
     }
 
     fn pricing<'b>(
         self,
-        name: &'b Text,
-        version: &'b Text,
-    ) -> impl Iterator<Item = (&'a LineItem, Rate)> + use<'a, 'b> {
+        prices: &'b Prices<'b>,
+    ) -> impl Iterator<Item = (&'a LineItem, Priced)> + use<'a, 'b> {
         let mut last: Option<(&Text, Option<&RateTable>)> = None; // Most are of one series.
         self.iter().filter_map(move |line_item| {
             let series = &line_item.terms.series;
@@ -96,17 +97,16 @@ impl<'a> Candidates<'a> {
                 Some(_) | None => self.rates.effective(series, self.now, self.published),
             };
             last = Some((series, table));
-            Some((line_item, table?.price(name, version)?))
+            Some((line_item, prices.at(table?)?))
         })
     }
 
     /// Those that have a price for it and that the rules permit, each with what caps it.
     fn permitted<'b>(
         self,
-        name: &'b Text,
-        version: &'b Text,
-    ) -> impl Iterator<Item = (&'a LineItem, Rate, Option<Cap>)> + use<'a, 'b> {
-        self.pricing(name, version).filter_map(move |(line_item, rate)| {
+        prices: &'b Prices<'b>,
+    ) -> impl Iterator<Item = (&'a LineItem, Priced, Option<Cap>)> + use<'a, 'b> {
+        self.pricing(prices).filter_map(move |(line_item, rate)| {
             match self.instance.permission(line_item, &self.requester.dictionary) {
                 Permission::Unrestricted => Some((line_item, rate, None)),
                 Permission::Allocated { action, allocation } => {
@@ -143,7 +143,8 @@ pub struct Take {
 pub enum Denial {
     /// Another item of an all-or-nothing request was denied (102).
     NoStatus,
-    /// In no effective rate table of the candidates' series (201).
+    /// In no effective rate table of the candidates' series; or, at an automatic charge, its
+    /// formula fails (201).
     UnknownItem,
     /// No line item may be charged now, or the rules permit none (301).
     NoLineItem,
@@ -192,18 +193,31 @@ pub struct Decision {
     pub postings: Vec<Posting>,
 }
 
-/// A one-off request: each item alone, in order, as far as tokens go (spec 3.5).
+/// A set that is not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What is wrong with which item.
+    pub verdicts: Vec<Verdict>,
+    /// An item has no price: then a client's request is not denied but refused (spec 3.1).
+    pub no_price: Option<NoPrice>,
+}
+
+/// A one-off request: each item alone, in order, as far as tokens go (spec 3.5). An item that has
+/// no price spoils it.
 pub fn one_off(
     items: &[RequestedItem],
     candidates: Candidates<'_>,
     balances: &impl Balances,
-) -> Result<Decision, Missing> {
+) -> Result<Result<Decision, NoPrice>, Missing> {
     let mut books = Books::over(balances);
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         verdicts.push(allocate(item, candidates, &mut books, LineKind::Final)?);
+        if let Some(no_price) = books.no_price {
+            return Ok(Err(no_price));
+        }
     }
-    Ok(Decision { verdicts, postings: books.close() })
+    Ok(Ok(Decision { verdicts, postings: books.close() }))
 }
 
 /// A session's new set (spec 3.6, 4.5): `refunds` are credited first; then all items are granted,
@@ -213,7 +227,7 @@ pub fn whole_set(
     refunds: &[Refund],
     candidates: Candidates<'_>,
     balances: &impl Balances,
-) -> Result<Result<Decision, Vec<Verdict>>, Missing> {
+) -> Result<Result<Decision, Denied>, Missing> {
     let mut books = Books::over(balances);
     books.credit(refunds)?;
     let mut verdicts = Vec::with_capacity(items.len());
@@ -227,7 +241,8 @@ pub fn whole_set(
         Verdict::Granted(_) => Verdict::Denied(Denial::NoStatus),
         Verdict::Denied(denial) => Verdict::Denied(denial),
     };
-    Ok(Err(verdicts.into_iter().map(innocent).collect()))
+    let verdicts = verdicts.into_iter().map(innocent).collect();
+    Ok(Err(Denied { verdicts, no_price: books.no_price }))
 }
 
 /// The balances after `refunds`: each ends one charge line of a session's period.
@@ -251,19 +266,28 @@ fn allocate<B: Balances>(
     books: &mut Books<'_, B>,
     kind: LineKind,
 ) -> Result<Verdict, Missing> {
-    if candidates.pricing(&item.name, &item.version).next().is_none() {
+    let prices = Prices::of(item);
+    if candidates.pricing(&prices).next().is_none() {
         let is_none = candidates.iter().next().is_none();
         let denial = if is_none { Denial::NoLineItem } else { Denial::UnknownItem };
         return Ok(Verdict::Denied(denial));
     }
-    if candidates.permitted(&item.name, &item.version).next().is_none() {
+    if candidates.permitted(&prices).next().is_none() {
         return Ok(Verdict::Denied(Denial::NoLineItem));
     }
     let mut shares: Vec<Share<'_>> = Vec::new();
     // What is still missing, and the rate it is counted at; nobody has given anything at first.
     let mut missing: Option<(Rate, Tokens)> = None;
     'passes: for pass in [Pass::Entitled, Pass::Overdraft] {
-        for (line_item, rate, cap) in candidates.permitted(&item.name, &item.version) {
+        for (line_item, rate, cap) in candidates.permitted(&prices) {
+            let rate = match rate {
+                Ok(rate) => rate,
+                Err(error) => {
+                    let no_price = NoPrice { item: item.name.clone(), error };
+                    books.no_price.get_or_insert(no_price);
+                    return Ok(Verdict::Denied(Denial::UnknownItem));
+                }
+            };
             let capacity = match rate.is_zero() {
                 true => Tokens::ZERO,
                 false => books.capacity(line_item, cap, pass, &shares)?,
@@ -332,11 +356,13 @@ enum Pass {
 struct Books<'a, B> {
     balances: &'a B,
     postings: Vec<Posting>,
+    /// The first item whose formula fails.
+    no_price: Option<NoPrice>,
 }
 
 impl<'a, B: Balances> Books<'a, B> {
     fn over(balances: &'a B) -> Books<'a, B> {
-        Books { balances, postings: Vec::new() }
+        Books { balances, postings: Vec::new(), no_price: None }
     }
 
     /// The postings, each with the counters that it changes.

@@ -27,6 +27,24 @@ pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024;
 pub const DOCUMENT_DEPTH_MAX: usize = 16;
 /// The greatest count and the greatest rate (spec 8).
 pub const COUNT_MAX: u64 = 1_000_000_000;
+/// Characters of a formula (spec 2.6).
+pub const FORMULA_CHARS_MAX: usize = 1_000;
+/// Parentheses, functions and signs of a formula inside one another (spec 2.6).
+pub const FORMULA_DEPTH_MAX: usize = 32;
+/// Operators, signs and functions of a formula (spec 2.6).
+pub const FORMULA_OPERATIONS_MAX: usize = 200;
+/// How many of them may be powers, which cost a hundred times as much as the others (spec 2.6).
+pub const FORMULA_POWERS_MAX: usize = 16;
+/// Bits of the numerator and of the denominator of every number in a formula (spec 2.6).
+pub const FORMULA_BITS_MAX: usize = 1_024;
+/// The greatest whole exponent, whatever its sign, whose power is exact (spec 2.6).
+pub const FORMULA_EXPONENT_MAX: usize = 64;
+/// The most decimals that a formula rounds to, and the most zeros before the point (spec 2.6).
+pub const FORMULA_PRECISION_MAX: usize = 9;
+/// Variables of one requested item (spec 2.7).
+pub const VARIABLES_MAX: usize = 32;
+/// Characters of a variable's name (spec 2.7).
+pub const VARIABLE_CHARS_MAX: usize = 64;
 /// The most that `used` of a line item may reach (spec 8): what bounds an unlimited overdraft.
 pub const USED_MAX: Tokens = match Tokens::from_units(80_000_000_000_000_000_000 * UNITS_PER_TOKEN)
 {

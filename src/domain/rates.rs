@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::ids::{RateTableNumber, Text};
+use super::price::Price;
 use super::time::Timestamp;
-use super::tokens::Rate;
 
 /// One line of a price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct RatedItem {
     /// Which version of it; empty where it has none.
     pub version: Text,
     /// Tokens for one count.
-    pub rate: Rate,
+    pub rate: Price,
 }
 
 /// A price list as its producer published it.
@@ -85,14 +85,14 @@ impl RateTable {
     }
 
     /// What one count costs: by name and exact version, case and all (spec 3.1).
-    pub fn price(&self, name: &Text, version: &Text) -> Option<Rate> {
+    pub fn price(&self, name: &Text, version: &Text) -> Option<&Price> {
         let wanted = Some((name.as_str(), version.as_str()));
         let found = self
             .sorted
             .binary_search_by(|index| key_at(&self.items, *index).cmp(&wanted))
             .ok()
             .and_then(|position| self.sorted.get(position))?;
-        item_at(&self.items, *found).map(|item| item.rate)
+        item_at(&self.items, *found).map(|item| &item.rate)
     }
 }
 
@@ -170,6 +170,8 @@ impl Rates {
 mod tests {
     use super::*;
     use crate::domain::ids::Sequence;
+    use crate::domain::tokens::Rate;
+    use crate::domain::variables::Variables;
 
     fn text(text: &str) -> Text {
         Text::new(text).unwrap()
@@ -181,7 +183,7 @@ mod tests {
             .map(|(name, version, rate)| RatedItem {
                 name: text(name),
                 version: text(version),
-                rate: Rate::from_units(rate * 1_000_000_000).unwrap(),
+                rate: Rate::from_units(rate * 1_000_000_000).unwrap().into(),
             })
             .collect();
         let number = RateTableNumber::new(Sequence::new(number));
@@ -202,7 +204,7 @@ mod tests {
             rates
                 .effective(&text(series), Timestamp::from_ms(now), Timestamp::default())
                 .and_then(|table| table.price(&text(name), &text(version)))
-                .map(|rate| rate.to_string())
+                .map(|price| price.rate(&Variables::default()).unwrap().to_string())
         };
         for (series, now, name, version, expected) in [
             ("P", 99, "Photo", "1.0", None),

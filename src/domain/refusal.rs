@@ -5,6 +5,7 @@
 
 use super::ids::Text;
 use super::limits::LINE_ITEMS_CHARGED_MAX;
+use super::price::NoPrice;
 use super::rates::PricedTwice;
 use super::session::Ended;
 
@@ -44,6 +45,10 @@ pub enum Refusal {
         "the set would be charged to more than {LINE_ITEMS_CHARGED_MAX} line items: ask for less"
     )]
     TooManyLineItems,
+    /// The formula of a requested item fails: a variable is missing, or it has no result that is a
+    /// rate (spec 3.1).
+    #[error("{0}")]
+    FormulaFailed(#[from] NoPrice),
     /// No setting has this name.
     #[error("there is no such setting: they are `timezone.tolerant` and `session.charge.period`")]
     UnknownSetting,
@@ -133,6 +138,7 @@ impl Refusal {
             Refusal::PricedTwice(_) => "priced-twice",
             Refusal::BadKey(_) => "bad-key",
             Refusal::TooManyLineItems => "too-many-line-items",
+            Refusal::FormulaFailed(_) => "formula-failed",
             Refusal::UnknownSetting => "unknown-setting",
             Refusal::BadSetting => "bad-setting",
             Refusal::BadInterval => "bad-interval",
@@ -162,6 +168,7 @@ impl Refusal {
             Refusal::PricedTwice(_)
             | Refusal::BadKey(_)
             | Refusal::TooManyLineItems
+            | Refusal::FormulaFailed(_)
             | Refusal::UnknownSetting
             | Refusal::BadSetting
             | Refusal::BadInterval

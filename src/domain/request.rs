@@ -2,6 +2,7 @@
 
 use super::ids::{Document, Requester, Text};
 use super::tokens::Count;
+use super::variables::Variables;
 
 /// One item of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct RequestedItem {
     pub count: Count,
     /// Copied to the usage data.
     pub metadata: Option<Document>,
+    /// What the formula of its price is worked out with, now and at automatic charges.
+    pub variables: Variables,
 }
 
 /// A one-off request, or the new set of a session. At most

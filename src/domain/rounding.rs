@@ -1,5 +1,8 @@
 //! The one place in the program that rounds (spec 3.7).
 
+use dashu_int::{IBig, UBig};
+use dashu_ratio::RBig;
+
 use super::time::Period;
 use super::tokens::{Count, Rate, Tokens};
 
@@ -49,6 +52,23 @@ pub(super) fn nine_decimals_half_even(digits: u128, scale: u32) -> Option<u64> {
         std::cmp::Ordering::Greater => 1,
     };
     u64::try_from(whole + up).ok()
+}
+
+/// `value` in units of 10^-`decimals`, half to even: a formula's result, and its powers (spec 2.6).
+pub(super) fn half_even(value: &RBig, decimals: usize) -> IBig {
+    let scaled = value * RBig::from(UBig::from(10u8).pow(decimals));
+    let (whole, rest) = (scaled.floor(), scaled.clone() - RBig::from(scaled.floor()));
+    let up = match (rest * RBig::from(2)).cmp(&RBig::ONE) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => &whole % IBig::from(2) != IBig::ZERO,
+        std::cmp::Ordering::Greater => true,
+    };
+    whole + IBig::from(u8::from(up))
+}
+
+/// The whole number next to `value`, from the middle away from zero: a formula's ROUND (spec 2.6).
+pub(super) fn half_away(value: &RBig) -> IBig {
+    value.round()
 }
 
 /// `count` × `rate`: exact, there is nothing to round (spec 3.7).

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use self::due::{Due, DueKind, Pacing};
-use super::charge::{self, Balances, Candidates, Missing, Refund, Verdict};
+use super::charge::{self, Balances, Candidates, Denied, Missing, Refund, Verdict};
 use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
 use super::ids::{
     ActionId, CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text,
@@ -275,12 +275,13 @@ impl Session {
                 let next = Next::Charged(period);
                 access(granted.verdicts, refunds, granted.postings, next)
             }
-            (Err(verdicts), OnDeny::Rollback) => {
-                access(verdicts, Vec::new(), Vec::new(), Next::Unchanged)
+            (Err(Denied { no_price: Some(no_price), .. }), _) => return Ok(Err(no_price.into())),
+            (Err(denied), OnDeny::Rollback) => {
+                access(denied.verdicts, Vec::new(), Vec::new(), Next::Unchanged)
             }
-            (Err(verdicts), OnDeny::Terminate) => {
+            (Err(denied), OnDeny::Terminate) => {
                 let postings = charge::refunded(&refunds, balances)?;
-                access(verdicts, refunds, postings, Next::Terminated)
+                access(denied.verdicts, refunds, postings, Next::Terminated)
             }
         }))
     }

@@ -274,7 +274,8 @@ fn parse_exponent(text: &str) -> Option<i64> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-fn write_decimal(
+/// Writes so many units without trailing zeros.
+pub(super) fn write_decimal(
     formatter: &mut fmt::Formatter<'_>,
     units: u128,
     one: u128,

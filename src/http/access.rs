@@ -13,7 +13,7 @@ use crate::broker::AccessAnswer;
 /// `POST /instances/{instanceId}/access-request`
 pub(super) async fn one_off(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
-    let asked = wire::access::read_one_off(&body)?;
+    let asked = wire::access::read_one_off(&body, call.dialect())?;
     let scope = call.claims.scope(None)?;
     let receipt = call.broker().access(scope, Arc::new(asked.request)).await?;
     let json = wire::access::write(call.dialect(), &asked.echo, &receipt.value);
@@ -23,7 +23,7 @@ pub(super) async fn one_off(mut call: Call<'_>) -> Result<Answer, Problem> {
 /// `PUT /sessions/{sessionId}`
 pub(super) async fn of_session(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
-    let (asked, on_deny) = wire::access::read_of_session(&body)?;
+    let (asked, on_deny) = wire::access::read_of_session(&body, call.dialect())?;
     let reach = call.claims.reach()?;
     let (id, request) = (call.param("sessionId"), Arc::new(asked.request));
     let receipt = call.broker().session_access(reach, &id, request, on_deny).await?;

@@ -10,7 +10,8 @@ use crate::domain::ids::Text;
 
 /// `POST /rate-tables`
 pub(super) async fn publish(mut call: Call<'_>) -> Result<Answer, Problem> {
-    let table = wire::rate_tables::read(&call.body().await?)?;
+    let body = call.body().await?;
+    let table = wire::rate_tables::read(&body, call.dialect())?;
     let receipt = call.broker().publish_rate_table(table).await?;
     Ok(Answer::json(StatusCode::CREATED, &receipt, wire::rate_tables::write_saved()))
 }
@@ -18,7 +19,8 @@ pub(super) async fn publish(mut call: Call<'_>) -> Result<Answer, Problem> {
 /// `GET /rate-tables`
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
     let receipt = call.broker().rate_tables().await?;
-    Ok(Answer::json(StatusCode::OK, &receipt, wire::rate_tables::write(&receipt.value)))
+    let json = wire::rate_tables::write(call.dialect(), &receipt.value);
+    Ok(Answer::json(StatusCode::OK, &receipt, json))
 }
 
 /// `DELETE /rate-tables?series=&version=`

@@ -13,6 +13,7 @@ use crate::domain::ids::{
 use crate::domain::rules::{Counters, Dictionary};
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::tokens::{Count, Rate, Tokens};
+use crate::domain::variables::Number;
 
 fn text() -> impl Strategy<Value = Text> {
     "[a-zA-Z0-9é .:/-]{0,20}".prop_map(|text| Text::new(&text).unwrap())
@@ -33,12 +34,37 @@ fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp::from_ms)
 }
 
+fn variables() -> impl Strategy<Value = Variables> {
+    let value = (-1_000_000_000_000_000_000..=1_000_000_000_000_000_000i64)
+        .prop_map(|units| Number::from_units(units).unwrap());
+    vec(value, 0..4).prop_map(|values| {
+        let variable = |(index, value)| {
+            let name = Text::new(&format!("Name_{index}")).unwrap();
+            Variable { name, value }
+        };
+        Variables::new(values.into_iter().enumerate().map(variable).collect()).unwrap()
+    })
+}
+
+fn price() -> impl Strategy<Value = Price> {
+    let rate = (0..=1_000_000_000_000_000_000u64)
+        .prop_map(|units| Price::Rate(Rate::from_units(units).unwrap()));
+    let formula = Just(Price::from(Formula::parse("CEILING.MATH(a * 1.2) + b").unwrap()));
+    prop_oneof![rate, formula]
+}
+
 fn request() -> impl Strategy<Value = Arc<AccessRequest>> {
     let document = || proptest::option::of(Just(Document::from_checked(r#"{"a":[1,"é"]}"#)));
     let count = (1..=1_000_000_000_000u64).prop_map(|units| Count::from_units(units).unwrap());
-    let item = (text(), text(), count, document()).prop_map(|(name, version, count, metadata)| {
-        RequestedItem { name, version, count, metadata }
-    });
+    let item = (text(), text(), count, document(), variables()).prop_map(
+        |(name, version, count, metadata, variables)| RequestedItem {
+            name,
+            version,
+            count,
+            metadata,
+            variables,
+        },
+    );
     let dictionary = vec((text(), text()), 0..4).prop_map(Dictionary::new);
     let requester = (text(), text(), dictionary).prop_map(|(kind, value, dictionary)| Requester {
         kind,
@@ -169,9 +195,11 @@ fn catalogue_event() -> impl Strategy<Value = Event> {
     let class = prop_oneof![Just(KeyClass::Administration), Just(KeyClass::Client)];
     let key = (text(), class, "[A-Z\n-]{0,40}", time())
         .prop_map(|(id, class, pem, created)| RegisteredKey { id, class, pem, created });
-    let rate = (0..=1_000_000_000_000u64).prop_map(|units| Rate::from_units(units).unwrap());
-    let item =
-        (text(), text(), rate).prop_map(|(name, version, rate)| RatedItem { name, version, rate });
+    let item = (text(), text(), price()).prop_map(|(name, version, rate)| RatedItem {
+        name,
+        version,
+        rate,
+    });
     let table = (text(), text(), time(), vec(item, 0..4)).prop_map(
         |(series, version, effective_from, items)| NewRateTable {
             series,
@@ -329,6 +357,7 @@ fn the_tutorials_charge_has_these_bytes() {
         version: text(version),
         count: Count::from_units(count * 1_000_000_000).unwrap(),
         metadata: None,
+        variables: Variables::default(),
     };
     let requester = Requester {
         kind: text("user"),

@@ -18,6 +18,7 @@ use farebox::domain::rules::Dictionary;
 use farebox::domain::session::OnDeny;
 use farebox::domain::session_time::Outage;
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use farebox::env::{Clock, SystemClock};
 use farebox::journal::{Directory, format, walk};
 use serde_json::{Value, json};
@@ -197,7 +198,13 @@ async fn three_days_ago(data: &Path) -> Left {
     let session = broker.create_session(scope).await.expect("created").value.to_string();
     let count = "10".parse().expect("a count");
     let (name, version) = (word("PhotoPrint"), word("1.0"));
-    let items = vec![RequestedItem { name, version, count, metadata: None }];
+    let items = vec![RequestedItem {
+        name,
+        version,
+        count,
+        metadata: None,
+        variables: Variables::default(),
+    }];
     let (kind, value) = (word("user"), word("LisaBarry"));
     let requester = Requester { kind, value, dictionary: Dictionary::default() };
     let request = Arc::new(AccessRequest { requester, items });

@@ -12,8 +12,9 @@ use farebox::error::BrokerError;
 
 use super::dice::Dice;
 use super::env::ManualClock;
+use super::model::formula::Variables;
 use super::model::{
-    self, Item, LineItemState, OnDeny, Overdraft, RateTable, RatedItem, Terms, Who, decimal,
+    self, Item, LineItemState, OnDeny, Overdraft, Price, RateTable, RatedItem, Terms, Who, decimal,
 };
 use super::product;
 
@@ -24,11 +25,22 @@ const SERIES: [&str; 3] = ["", "P", "X"];
 const NAMES: [(&str, &str); 5] =
     [("Draw", ""), ("Draw", "2"), ("Cut", "1.0"), ("Gift", ""), ("Rare", "")];
 const RATES: [&str; 8] = ["0", "0.3", "1", "2", "3", "7", "1.000000001", "0.000000001"];
+/// What some items cost instead: with `a` and `b` from below, mostly a small rate.
+const FORMULAS: [&str; 7] = [
+    "a",
+    "CEILING.MATH(A * 1.2) + b",
+    "MAX(a, 2) ^ 0.5",
+    "a / b",
+    "ROUND(7 / (a + 1), 2)",
+    "POWER(b, 2) + 0.25",
+    "1 / 3",
+];
+const VALUES: [&str; 8] = ["0", "0.5", "1", "2", "2.5", "3", "0.000000001", "-1"];
 const COUNTS: [&str; 8] = ["1", "2", "3", "0.5", "2.5", "10", "0.333333333", "7"];
 const ACTIVATIONS: [&str; 10] = ["A", "B", "C", "D", "E", "F", "G", "H", "K", "L"];
 
 const KEYS: [&str; 2] = ["department", "region"];
-const VALUES: [&str; 3] = ["A", "B", "C"];
+const SAID: [&str; 3] = ["A", "B", "C"];
 
 /// Callers mostly use the newest sessions: older ones have ended.
 const RECENT: usize = 10;
@@ -300,7 +312,7 @@ fn tagged_who(tag: &str) -> Who {
 pub fn any_who(dice: &mut Dice) -> Who {
     let mut who = Who::new();
     for key in KEYS {
-        for value in VALUES {
+        for value in SAID {
             if dice.chance(30) {
                 who.entry(key.to_owned()).or_default().insert(value.to_owned());
             }
@@ -318,7 +330,7 @@ pub async fn set_condition(
     let clause = |dice: &mut Dice| model::Clause {
         key: (*dice.pick(&KEYS)).to_owned(),
         is_in: dice.chance(60),
-        values: VALUES.iter().filter(|_| dice.chance(40)).map(|v| (*v).to_owned()).collect(),
+        values: SAID.iter().filter(|_| dice.chance(40)).map(|v| (*v).to_owned()).collect(),
     };
     let clauses = (0..=dice.below(3)).map(|_| clause(dice)).collect();
     let rule = product::rule(&model::Rule { any: dice.chance(50), clauses });
@@ -373,9 +385,24 @@ pub fn any_items(dice: &mut Dice) -> Vec<Item> {
     let item = |dice: &mut Dice| {
         let (name, version): (&str, &str) = *dice.pick(&NAMES);
         let count: &&str = dice.pick(&COUNTS);
-        Item::new(name, version, count)
+        Item { variables: any_variables(dice), ..Item::new(name, version, count) }
     };
     (0..many).map(|_| item(dice)).collect()
+}
+
+/// Mostly what every formula needs.
+fn any_variables(dice: &mut Dice) -> Variables {
+    let names = [("A", "b"), ("a", "B"), ("a", "b"), ("b", "a")];
+    let (one, other) = *dice.pick(&names);
+    let value = |dice: &mut Dice| {
+        let value: &&str = dice.pick(&VALUES);
+        decimal(value)
+    };
+    let mut all = vec![(one.to_owned(), value(dice)), (other.to_owned(), value(dice))];
+    if dice.chance(10) {
+        all.truncate(dice.below(2).try_into().expect("small"));
+    }
+    all
 }
 
 /// Few tokens, so that they run out; some with an overdraft, some outside their window.
@@ -408,13 +435,17 @@ pub fn any_table(dice: &mut Dice, now: u64) -> RateTable {
     for (name, version) in NAMES.iter().take(4) {
         if dice.chance(95) {
             let (name, version) = ((*name).to_owned(), (*version).to_owned());
-            let rate: &&str = dice.pick(&RATES);
-            items.push(RatedItem { name, version, rate: decimal(rate) });
+            let (rate, formula): (&&str, &&str) = (dice.pick(&RATES), dice.pick(&FORMULAS));
+            let price = match dice.chance(25) {
+                true => Price::Formula((*formula).to_owned()),
+                false => Price::Rate(decimal(rate)),
+            };
+            items.push(RatedItem { name, version, price });
         }
     }
     if items.is_empty() {
         let name = "Draw".to_owned();
-        items.push(RatedItem { name, version: String::new(), rate: decimal("1") });
+        items.push(RatedItem { name, version: String::new(), price: Price::Rate(decimal("1")) });
     }
     RateTable {
         series: (*dice.pick(&SERIES)).to_owned(),

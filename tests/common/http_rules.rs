@@ -76,12 +76,22 @@ pub(super) fn requester(who: &Who) -> Value {
 
 /// The body of an access request, its counts digit by digit; no version is a version left out.
 pub(super) fn asking(items: &[Item], who: &Who, rollback: &str) -> String {
-    let one = |Item { name, version, count }: &Item| {
+    let one = |Item { name, version, count, variables }: &Item| {
+        let variable =
+            |(name, value): &(String, Amount)| format!("{}:{}", json!(name), model::text(value));
+        let variables = match variables.as_slice() {
+            [] => String::new(),
+            all => {
+                let all: Vec<String> = all.iter().map(variable).collect();
+                format!(r#","variables":{{{}}}"#, all.join(","))
+            }
+        };
         let version = match version.as_str() {
             "" => String::new(),
             version => format!(r#""version":{},"#, json!(version)),
         };
-        format!(r#"{{"item":{},{version}"count":{}}}"#, json!(name), model::text(count))
+        let count = model::text(count);
+        format!(r#"{{"item":{},{version}"count":{count}{variables}}}"#, json!(name))
     };
     let items: Vec<String> = items.iter().map(one).collect();
     let requester = requester(who);

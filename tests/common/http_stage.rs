@@ -19,8 +19,8 @@ use super::http_rules::{self, Names, Take};
 use super::model::amount::half_even_9;
 use super::model::{
     self, Action, Amount, Answer, Available, Item, ItemAnswer, LineItemState, OnDeny, Overdraft,
-    RateTable, Refused, Rule, SessionAnswer, SessionState, Setting, Status, Terms, Who, decimal,
-    whole,
+    Price, RateTable, Refused, Rule, SessionAnswer, SessionState, Setting, Status, Terms, Who,
+    decimal, whole,
 };
 use super::product;
 use super::script::Stage;
@@ -272,7 +272,9 @@ impl OverHttp {
         assert_eq!(asked.len(), answer.requested_items.len(), "every item is answered");
         let one = |(asked, told): (&Item, &GrantedItem<'_>)| {
             let version = told.version.clone().unwrap_or_default();
-            let item = Item { name: told.item.clone(), version, count: digits(told.count) };
+            // Variables are not repeated (spec 2.7).
+            let (name, variables) = (told.item.clone(), asked.variables.clone());
+            let item = Item { name, version, count: digits(told.count), variables };
             assert_eq!(item, Item { count: half_even_9(&asked.count), ..asked.clone() });
             assert!(!told.status.description.is_empty(), "a status has words");
             let line = |take: &Take<'_>| take.line(&self.rules);
@@ -294,8 +296,12 @@ impl Stage for OverHttp {
     fn publish_rate_table(&mut self, at: u64, table: RateTable) -> Answer {
         let RateTable { series, version, effective_from, items } = table;
         let item = |item: &model::RatedItem| {
-            let (name, version, rate) = (json!(item.name), json!(item.version), &item.rate);
-            format!(r#"{{"name":{name},"version":{version},"rate":{}}}"#, model::text(rate))
+            let price = match &item.price {
+                Price::Rate(rate) => format!(r#""rate":{}"#, model::text(rate)),
+                Price::Formula(formula) => format!(r#""formula":{}"#, json!(formula)),
+            };
+            let (name, version) = (json!(item.name), json!(item.version));
+            format!(r#"{{"name":{name},"version":{version},{price}}}"#)
         };
         let items: Vec<String> = items.iter().map(item).collect();
         let body = format!(

@@ -21,6 +21,8 @@ use super::replay::Replay;
 pub struct Tally {
     pub answers: u64,
     pub refusals: u64,
+    /// Refusals of requests with an item whose formula fails.
+    pub no_price: u64,
     pub vanished: u64,
     pub unknown: u64,
     pub faults: u64,
@@ -32,6 +34,7 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, other: Tally) {
         self.answers += other.answers;
         self.refusals += other.refusals;
+        self.no_price += other.no_price;
         self.vanished += other.vanished;
         self.unknown += other.unknown;
         self.faults += other.faults;
@@ -58,10 +61,17 @@ pub fn judge(
             }
             Outcome::Failed(BrokerError::Refused(refusal, rests_on)) => {
                 tally.refusals += 1;
+                tally.no_price += u64::from(matches!(refusal, Refusal::FormulaFailed(_)));
                 nothing_happened.insert(&attempt.tag);
                 let whole_call = attempt.durable_before..=attempt.last_after;
                 assert!(rests_on.is_none_or(|at| whole_call.contains(&at)), "{attempt:?}");
-                refused.push((attempt, refusal, rests_on.map_or(whole_call, |at| at..=at)));
+                let places = match (rests_on, refusal) {
+                    // A price list of its own moment does not make it wrong: nothing is appended.
+                    (Some(at), Refusal::FormulaFailed(_)) => attempt.durable_before..=*at,
+                    (Some(at), _) => *at..=*at,
+                    (None, _) => whole_call,
+                };
+                refused.push((attempt, refusal, places));
             }
             Outcome::Failed(error) => {
                 assert!(may_fail(error), "{attempt:?}");
@@ -314,6 +324,19 @@ fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
         (Call::DeleteTable(series, version), Refusal::RateTableInEffect) => {
             let from = replay.tables.get(&(series.clone(), version.clone()));
             from.is_some_and(|from| *from <= attempt.clock_after)
+        }
+        (Call::Access(instance, items), Refusal::FormulaFailed(_)) => {
+            let instance = instance.to_string();
+            model
+                .instants_until(attempt.clock_after)
+                .into_iter()
+                .any(|at| model.clone().access(at, &instance, items) == Err(Refused::Invalid))
+        }
+        (Call::PutSession(id, items, on_deny), Refusal::FormulaFailed(_)) => {
+            let id = id.to_string();
+            model.instants_until(attempt.clock_after).into_iter().any(|at| {
+                model.clone().put_session(at, &id, items, *on_deny) == Err(Refused::Invalid)
+            })
         }
         (_, _) => panic!("nobody may be told so: {attempt:?}"),
     }

@@ -2,13 +2,14 @@
 //!
 //! Written from spec/elastic-access.md alone (sections 1-4, 6, 8, 10), of which it shares no code
 //! or type with the product. Balances are summed from the list of all movements at every question.
-//! Not here: wire formats, tokens, idempotency, rules of access (5), formulas (2.6), component
+//! Not here: wire formats, tokens, idempotency, rules of access (5), component
 //! holds, outages and session time (4.2). Ids are chosen by the caller, who knows the product's.
 
 #![allow(missing_docs, reason = "fields carry the names of the specification")]
 
 pub mod amount;
 mod charge;
+pub mod formula;
 mod rules;
 mod session;
 
@@ -56,8 +57,16 @@ pub struct RatedItem {
     pub name: String,
     /// Matched byte for byte; `""` is a version of its own.
     pub version: String,
+    pub price: Price,
+}
+
+/// What one count of an item costs (spec 2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Price {
     /// Tokens per count, at most nine decimals.
-    pub rate: Amount,
+    Rate(Amount),
+    /// Worked out with the variables of the requested item.
+    Formula(String),
 }
 
 /// The state a line item is put in.
@@ -226,9 +235,14 @@ impl Model {
         let well_formed = |(index, item): (usize, &RatedItem)| {
             let earlier = table.items.iter().take(index);
             !item.name.is_empty()
-                && whole(0) <= item.rate
-                && item.rate <= charge::rate_max()
-                && amount::has_nine_places(&item.rate)
+                && match &item.price {
+                    Price::Rate(rate) => {
+                        whole(0) <= *rate
+                            && *rate <= charge::rate_max()
+                            && amount::has_nine_places(rate)
+                    }
+                    Price::Formula(text) => formula::is_formula(text),
+                }
                 && earlier.clone().all(|e| (&e.name, &e.version) != (&item.name, &item.version))
         };
         if table.version.is_empty()
@@ -369,6 +383,20 @@ impl Model {
     /// Every movement ever, in order.
     pub fn ledger(&self) -> &[Movement] {
         &self.ledger
+    }
+
+    /// From now to then, the instants between which no table takes effect and no line item begins
+    /// or ends: what is so at some instant is so at one of these.
+    pub fn instants_until(&self, then: u64) -> Vec<u64> {
+        let from_tables = self.tables.iter().map(|(_, table)| table.effective_from);
+        let terms = self.mappings.iter().map(|mapping| &mapping.terms);
+        let turns = from_tables.chain(terms.flat_map(|terms| [terms.start, terms.end + 1]));
+        let within = turns.filter(|at| (self.now + 1..=then).contains(at));
+        let mut instants: Vec<u64> = within.flat_map(|at| [at - 1, at]).collect();
+        instants.extend([self.now, then.max(self.now)]);
+        instants.sort_unstable();
+        instants.dedup();
+        instants
     }
 
     /// The time of the last command.

@@ -7,8 +7,10 @@ use farebox::auth::{Principal, Scope};
 use farebox::broker::AccessAnswer;
 use farebox::domain::charge::{Denial, Refund, Verdict};
 use farebox::domain::configuration::Setting;
+use farebox::domain::formula::{Formula, FormulaError};
 use farebox::domain::ids::{InstanceId, LineItemNumber, Requester, Text};
 use farebox::domain::line_item;
+use farebox::domain::price::Price;
 use farebox::domain::rates::{NewRateTable, RatedItem};
 use farebox::domain::refusal::{Refusal, RefusalKind};
 use farebox::domain::request::{AccessRequest, RequestedItem};
@@ -16,6 +18,7 @@ use farebox::domain::rules::{Action, Clause, Dictionary, Effect, Operator, Rule}
 use farebox::domain::session::{Ended, OnDeny, Session, State};
 use farebox::domain::time::{Period, Timestamp};
 use farebox::domain::tokens::{AmountError, Count, Decimal, Rate};
+use farebox::domain::variables::{Number, Variable, Variables};
 use farebox::error::BrokerError;
 
 use super::model::{
@@ -42,18 +45,30 @@ pub fn count(amount: &Amount) -> Result<Count, AmountError> {
     Count::parse(&digits)
 }
 
+fn variables(of_model: &model::formula::Variables) -> Result<Variables, Refused> {
+    let variable = |(name, value): &(String, Amount)| {
+        let digits = Decimal::parse(&model::text(value)).expect("a decimal");
+        let value = Number::parse(&digits).map_err(|_| Refused::Invalid)?;
+        Ok(Variable { name: text(name), value })
+    };
+    let variables = of_model.iter().map(variable).collect::<Result<_, Refused>>()?;
+    Variables::new(variables).map_err(|_| Refused::Invalid)
+}
+
 /// A request of nobody in particular; `tag` names it in its record, as the requester.
-pub fn request(tag: &str, items: &[Item]) -> Result<Arc<AccessRequest>, AmountError> {
+pub fn request(tag: &str, items: &[Item]) -> Result<Arc<AccessRequest>, Refused> {
     request_of(tag, &Who::new(), items)
 }
 
 /// A request of somebody.
-pub fn request_of(tag: &str, who: &Who, items: &[Item]) -> Result<Arc<AccessRequest>, AmountError> {
+pub fn request_of(tag: &str, who: &Who, items: &[Item]) -> Result<Arc<AccessRequest>, Refused> {
     let item = |item: &Item| {
         let (name, version) = (text(&item.name), text(&item.version));
-        Ok(RequestedItem { name, version, count: count(&item.count)?, metadata: None })
+        let count = count(&item.count).map_err(|_| Refused::Invalid)?;
+        let (metadata, variables) = (None, variables(&item.variables)?);
+        Ok(RequestedItem { name, version, count, metadata, variables })
     };
-    let items = items.iter().map(item).collect::<Result<_, AmountError>>()?;
+    let items = items.iter().map(item).collect::<Result<_, Refused>>()?;
     let pairs = who
         .iter()
         .flat_map(|(key, values)| values.iter().map(move |value| (text(key), text(value))));
@@ -67,33 +82,51 @@ pub fn asked(request: &AccessRequest) -> Vec<Item> {
         name: item.name.to_string(),
         version: item.version.to_string(),
         count: amount(item.count),
+        variables: item
+            .variables
+            .all()
+            .iter()
+            .map(|variable| (variable.name.to_string(), amount(variable.value)))
+            .collect(),
     };
     request.items.iter().map(item).collect()
 }
 
 pub fn new_table(table: &RateTable) -> NewRateTable {
-    let rate = |rate: &Amount| {
-        let digits = Decimal::parse(&model::text(rate)).expect("a decimal");
-        Rate::parse(&digits).expect("a rate")
+    try_new_table(table).expect("its formulas are formulas")
+}
+
+/// The same of a table whose formulas may be none.
+pub fn try_new_table(table: &RateTable) -> Result<NewRateTable, FormulaError> {
+    let price = |price: &model::Price| {
+        Ok(match price {
+            model::Price::Rate(rate) => {
+                let digits = Decimal::parse(&model::text(rate)).expect("a decimal");
+                Price::Rate(Rate::parse(&digits).expect("a rate"))
+            }
+            model::Price::Formula(text) => Formula::parse(text)?.into(),
+        })
     };
-    let item = |item: &model::RatedItem| RatedItem {
-        name: text(&item.name),
-        version: text(&item.version),
-        rate: rate(&item.rate),
+    let item = |item: &model::RatedItem| {
+        let (name, version) = (text(&item.name), text(&item.version));
+        Ok(RatedItem { name, version, rate: price(&item.price)? })
     };
-    NewRateTable {
+    Ok(NewRateTable {
         series: text(&table.series),
         version: text(&table.version),
         effective_from: Timestamp::from_ms(table.effective_from),
-        items: table.items.iter().map(item).collect(),
-    }
+        items: table.items.iter().map(item).collect::<Result<_, FormulaError>>()?,
+    })
 }
 
 pub fn model_table(table: &NewRateTable) -> RateTable {
     let item = |item: &RatedItem| model::RatedItem {
         name: item.name.to_string(),
         version: item.version.to_string(),
-        rate: amount(item.rate),
+        price: match &item.rate {
+            Price::Rate(rate) => model::Price::Rate(amount(rate)),
+            Price::Formula(formula) => model::Price::Formula(formula.to_string()),
+        },
     };
     RateTable {
         series: table.series.to_string(),

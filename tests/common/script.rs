@@ -2,13 +2,14 @@
 //!
 //! A line is `<time> <command> => <answer>` (`ok` where none is written); time is in minutes, or
 //! `minutes:milliseconds`. Instance `I` and table P (spec section 11) are there from the start.
-//! Items are `<count>x<name>[/<version>]`; what a line item gives is `<line item>:<tokens>`, with
-//! `@<action>` where an allocation counts it. A story begins with a line `== <name>`.
+//! Items are `<count>x<name>[/<version>][{<variable>=<value>,...}]`, prices `<name>=<rate>` or
+//! `<name>:=<formula>`, which has no spaces then; what a line item gives is `<line item>:<tokens>`,
+//! with `@<action>` where an allocation counts it. A story begins with a line `== <name>`.
 
 use super::model::{
     Action, Amount, Answer, Available, Clause, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny,
-    Overdraft, RateTable, RatedItem, Refused, Rule, SessionAnswer, SessionState, Setting, Terms,
-    Who, decimal, text,
+    Overdraft, Price, RateTable, RatedItem, Refused, Rule, SessionAnswer, SessionState, Setting,
+    Terms, Who, decimal, text,
 };
 
 /// Minute 0 of every story.
@@ -89,6 +90,11 @@ pub fn stories(file: &str) -> Vec<Story> {
 }
 
 impl Story {
+    /// Whether v1.0 of the API has no words for it.
+    pub fn has_formulas(&self) -> bool {
+        self.steps.iter().any(|(_, given, _)| given.contains(":=") || given.contains('{'))
+    }
+
     /// Plays it; `who` is named where the answer is not the expected one.
     pub fn play(&self, who: &str, stage: &mut impl Stage) {
         assert!(!self.steps.is_empty(), "`{}` tells nothing", self.name);
@@ -110,6 +116,13 @@ pub fn time(word: &str) -> u64 {
 }
 
 pub fn item(word: &str) -> Item {
+    let (word, variables) = word.split_once('{').unwrap_or((word, ""));
+    let pairs = variables.trim_end_matches('}').split(',').filter(|pair| !pair.is_empty());
+    let variable = |pair: &str| {
+        let (name, value) = pair.split_once('=').expect("a name and a value");
+        (name.to_owned(), decimal(value))
+    };
+    let variables = pairs.map(variable).collect();
     let (count, name) = word.split_once('x').unwrap_or_else(|| panic!("bad item `{word}`"));
     let usual = match name {
         "PhotoPrint" | "SignPrint" | "PhotoAlbum" => "1.0",
@@ -117,7 +130,7 @@ pub fn item(word: &str) -> Item {
         _ => "",
     };
     let (name, version) = name.split_once('/').unwrap_or((name, usual));
-    Item::new(name, version, count)
+    Item { variables, ..Item::new(name, version, count) }
 }
 
 fn items(words: &[&str]) -> Vec<Item> {
@@ -125,9 +138,15 @@ fn items(words: &[&str]) -> Vec<Item> {
 }
 
 pub fn rated(word: &str) -> RatedItem {
-    let (name, rate) = word.split_once('=').unwrap_or_else(|| panic!("bad price `{word}`"));
+    let (name, price) = match word.split_once(":=") {
+        Some((name, formula)) => (name, Price::Formula(formula.to_owned())),
+        None => match word.split_once('=') {
+            Some((name, rate)) => (name, Price::Rate(decimal(rate))),
+            None => panic!("bad price `{word}`"),
+        },
+    };
     let Item { name, version, .. } = item(&format!("1x{name}"));
-    RatedItem { name, version, rate: decimal(rate) }
+    RatedItem { name, version, price }
 }
 
 /// `<key> IN|NOT <value>,…`, several joined by `AND` or by `OR`.

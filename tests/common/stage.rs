@@ -218,8 +218,8 @@ impl Library {
 impl Stage for Library {
     fn publish_rate_table(&mut self, at: u64, table: RateTable) -> Answer {
         self.clock.set(at);
-        let answer = self.broker.publish_rate_table(product::new_table(&table));
-        let answer = self.runtime.block_on(answer);
+        let table = product::try_new_table(&table).map_err(|_| Refused::Invalid)?;
+        let answer = self.runtime.block_on(self.broker.publish_rate_table(table));
         answer.map(|_| ()).map_err(|error| product::refused(&error))
     }
 

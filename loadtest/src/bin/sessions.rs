@@ -15,6 +15,7 @@ use farebox::domain::request::{AccessRequest, RequestedItem};
 use farebox::domain::rules::Dictionary;
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
+use farebox::domain::variables::Variables;
 use farebox::env::{Clock, SystemClock};
 use farebox::error::BrokerError;
 use tokio::task::JoinSet;
@@ -227,7 +228,13 @@ fn terms(broker: &Broker, activation_id: &str) -> Result<Terms, Anything> {
 /// One item for 30 tokens.
 fn request() -> Result<Arc<AccessRequest>, Anything> {
     let (name, version, count) = ("PhotoPrint".parse()?, "1.0".parse()?, "10".parse()?);
-    let items = vec![RequestedItem { name, version, count, metadata: None }];
+    let items = vec![RequestedItem {
+        name,
+        version,
+        count,
+        metadata: None,
+        variables: Variables::default(),
+    }];
     let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
     let requester = Requester { kind, value, dictionary: Dictionary::default() };
     Ok(Arc::new(AccessRequest { requester, items }))

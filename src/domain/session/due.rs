@@ -121,7 +121,9 @@ impl Session {
                 let denied = granted.verdicts.iter().map(|_| Verdict::Denied(Denial::Insufficient));
                 (denied.collect(), charge::refunded(&refunds, balances)?, Next::Terminated)
             }
-            Err(verdicts) => (verdicts, charge::refunded(&refunds, balances)?, Next::Terminated),
+            Err(denied) => {
+                (denied.verdicts, charge::refunded(&refunds, balances)?, Next::Terminated)
+            }
         };
         let (session, instance) = (self.number, self.instance);
         Ok(AutomaticCharge { session, instance, correlation, verdicts, refunds, postings, next })

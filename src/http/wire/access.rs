@@ -13,6 +13,7 @@ use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::rules::Dictionary;
 use crate::domain::session::OnDeny;
 use crate::domain::tokens::Count;
+use crate::domain::variables::Variables;
 
 /// A read access request, and what of it the answer repeats.
 #[derive(Debug)]
@@ -39,23 +40,32 @@ struct ItemEcho<'a> {
 }
 
 /// Reads a one-off request.
-pub(crate) fn read_one_off(body: &[u8]) -> Result<Asked<'_>, Fault> {
-    read::object::<OneOff<'_>>(body)
+pub(crate) fn read_one_off<'a>(body: &'a [u8], dialect: &Dialect) -> Result<Asked<'a>, Fault> {
+    match dialect.formulas {
+        true => read::object::<OneOff<'_, true>>(body),
+        false => read::object::<OneOff<'_, false>>(body),
+    }
 }
 
 /// Reads an access request of a session.
-pub(crate) fn read_of_session(body: &[u8]) -> Result<(Asked<'_>, OnDeny), Fault> {
-    read::object::<OfSession<'_>>(body)
+pub(crate) fn read_of_session<'a>(
+    body: &'a [u8],
+    dialect: &Dialect,
+) -> Result<(Asked<'a>, OnDeny), Fault> {
+    match dialect.formulas {
+        true => read::object::<OfSession<'_, true>>(body),
+        false => read::object::<OfSession<'_, false>>(body),
+    }
 }
 
 /// What both kinds of request have.
 #[derive(Default)]
-struct Common<'a> {
+struct Common<'a, const FORMULAS: bool> {
     requester: Option<(Requester, &'a str)>,
     items: Option<Vec<(RequestedItem, ItemEcho<'a>)>>,
 }
 
-impl<'a> Common<'a> {
+impl<'a, const FORMULAS: bool> Common<'a, FORMULAS> {
     fn set<A: MapAccess<'a>>(
         &mut self,
         member: &'static str,
@@ -63,7 +73,7 @@ impl<'a> Common<'a> {
     ) -> Result<(), A::Error> {
         match member {
             "requester" => self.requester = Some(value.object_as_sent::<RequesterShape>()?),
-            _ => self.items = Some(value.list::<ItemShape<'a>>(ITEMS_MAX)?),
+            _ => self.items = Some(value.list::<ItemShape<'a, FORMULAS>>(ITEMS_MAX)?),
         }
         Ok(())
     }
@@ -78,9 +88,9 @@ impl<'a> Common<'a> {
 }
 
 #[derive(Default)]
-struct OneOff<'a>(Common<'a>);
+struct OneOff<'a, const FORMULAS: bool>(Common<'a, FORMULAS>);
 
-impl<'a> Shape<'a> for OneOff<'a> {
+impl<'a, const FORMULAS: bool> Shape<'a> for OneOff<'a, FORMULAS> {
     type Whole = Asked<'a>;
     const MEMBERS: &'static [&'static str] = &["requester", "requestedItems"];
 
@@ -109,12 +119,12 @@ impl<'a> Shape<'a> for OneOff<'a> {
 }
 
 #[derive(Default)]
-struct OfSession<'a> {
-    common: Common<'a>,
+struct OfSession<'a, const FORMULAS: bool> {
+    common: Common<'a, FORMULAS>,
     rollback_on_deny: Option<bool>,
 }
 
-impl<'a> Shape<'a> for OfSession<'a> {
+impl<'a, const FORMULAS: bool> Shape<'a> for OfSession<'a, FORMULAS> {
     type Whole = (Asked<'a>, OnDeny);
     const MEMBERS: &'static [&'static str] = &["requester", "requestedItems", "rollbackOnDeny"];
 
@@ -175,18 +185,21 @@ impl<'a> Shape<'a> for RequesterShape {
 }
 
 #[derive(Default)]
-struct ItemShape<'a> {
+struct ItemShape<'a, const FORMULAS: bool> {
     item: Option<(Text, &'a str)>,
     version: Option<(Text, &'a str)>,
     requested_version: Option<(Text, &'a str)>,
     count: Option<Count>,
     metadata: Option<Document>,
+    variables: Variables,
 }
 
-impl<'a> Shape<'a> for ItemShape<'a> {
+impl<'a, const FORMULAS: bool> Shape<'a> for ItemShape<'a, FORMULAS> {
     type Whole = (RequestedItem, ItemEcho<'a>);
-    const MEMBERS: &'static [&'static str] =
-        &["item", "version", "requestedVersion", "count", "metaData"];
+    const MEMBERS: &'static [&'static str] = match FORMULAS {
+        true => &["item", "version", "requestedVersion", "count", "metaData", "variables"],
+        false => &["item", "version", "requestedVersion", "count", "metaData"],
+    };
 
     fn set<A: MapAccess<'a>>(
         &mut self,
@@ -198,7 +211,8 @@ impl<'a> Shape<'a> for ItemShape<'a> {
             "version" => self.version = value.nullable_text()?,
             "requestedVersion" => self.requested_version = value.nullable_text()?,
             "count" => self.count = Some(value.count()?),
-            _ => self.metadata = value.nullable_document()?,
+            "metaData" => self.metadata = value.nullable_document()?,
+            _ => self.variables = value.nullable_variables()?,
         }
         Ok(())
     }
@@ -221,13 +235,13 @@ impl<'a> Shape<'a> for ItemShape<'a> {
             (Some((version, _)), _) | (None, Some((version, _))) => version,
             (None, None) => Text::empty(),
         };
-        let metadata = self.metadata;
-        Ok((RequestedItem { name, version, count, metadata }, echo))
+        let ItemShape { metadata, variables, .. } = self;
+        Ok((RequestedItem { name, version, count, metadata, variables }, echo))
     }
 
     fn unknown(member: &str) -> &'static str {
         match member {
-            "variables" => "formulas are not part of this release: leave it out",
+            "variables" => "formulas belong to version 1.1 of the API: leave it out",
             _ => "is not a member of a requested item: leave it out",
         }
     }

@@ -10,7 +10,7 @@ use crate::domain::line_item::Balance;
 use crate::domain::tokens::{Rate, Tokens};
 
 fn code(body: &str) -> &'static str {
-    read_one_off(body.as_bytes()).map_or_else(|fault| fault.code, |_| "ok")
+    read_one_off(body.as_bytes(), Version::V1_0.dialect()).map_or_else(|fault| fault.code, |_| "ok")
 }
 
 fn with_items(items: &str) -> String {
@@ -90,6 +90,7 @@ fn bodies_are_accepted_or_refused_with_a_code() {
         (with_member(r#""totalTokensCharged":0"#), "unknown-field"),
         (with_member(r#""rate":0"#), "unknown-field"),
         (with_member(r#""variables":{"a":1}"#), "unknown-field"),
+        (with_member(r#""variables":null"#), "unknown-field"),
         (with_requester(r#"{"type":"a","value":"b","role":"c"}"#), "unknown-field"),
         // A20 to A32: counts
         (with_count("0"), "bad-count"),
@@ -155,7 +156,7 @@ fn bodies_are_accepted_or_refused_with_a_code() {
         assert_eq!(code(&body), expected, "{shown}");
     }
     let not_utf8 = [b"{\n \"".as_slice(), &[0xff], b"\":1}"].concat();
-    let fault = read_one_off(&not_utf8).unwrap_err();
+    let fault = read_one_off(&not_utf8, Version::V1_0.dialect()).unwrap_err();
     assert_eq!((fault.code, fault.detail.as_str()), ("bad-json", "not UTF-8 at line 2 column 3"));
 }
 
@@ -164,7 +165,9 @@ fn a_session_says_what_a_denial_does() {
     let of_session = |member: &str| {
         let body =
             format!(r#"{{"requester":{{"type":"a","value":"b"}},"requestedItems":[]{member}}}"#);
-        read_of_session(body.as_bytes()).map(|(_, on_deny)| on_deny).map_err(|fault| fault.code)
+        read_of_session(body.as_bytes(), Version::V1_0.dialect())
+            .map(|(_, on_deny)| on_deny)
+            .map_err(|fault| fault.code)
     };
     assert_eq!(of_session(r#","rollbackOnDeny":true"#), Ok(OnDeny::Rollback));
     assert_eq!(of_session(r#","rollbackOnDeny":false"#), Ok(OnDeny::Terminate));
@@ -227,7 +230,11 @@ fn a_refusal_says_where() {
         ),
     ];
     for (body, detail) in cases {
-        assert_eq!(read_one_off(body.as_bytes()).unwrap_err().detail, detail, "{body}");
+        assert_eq!(
+            read_one_off(body.as_bytes(), Version::V1_0.dialect()).unwrap_err().detail,
+            detail,
+            "{body}"
+        );
     }
 }
 
@@ -237,7 +244,7 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
         {"item":"PhotoPrint","version":"1.0","count":1.00e1},
         {"item":"CADPrint","requestedVersion":"2.0","count":2},
         {"item":"Other","count":0.30000000000000004}]}"#;
-    let asked = read_one_off(body.as_bytes()).unwrap();
+    let asked = read_one_off(body.as_bytes(), Version::V1_0.dialect()).unwrap();
     assert_eq!(asked.request.items.get(1).unwrap().version.as_str(), "2.0");
     let number = LineItemNumber::new(Sequence::new(7));
     let take = |rate: u64, tokens: &str| Take {
@@ -281,4 +288,35 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
     assert_eq!(written(Version::V1_0), expected);
     let four_digits = expected.replace("\"101\"", "\"1001\"").replace("\"201\"", "\"2001\"");
     assert_eq!(written(Version::V1_1), four_digits);
+}
+
+#[test]
+fn variables_are_a_member_of_v1_1() {
+    for (member, expected) in [
+        (r#""variables":{"basePrice":2.6,"Extra":-1}"#, Ok(2)),
+        (r#""variables":{}"#, Ok(0)),
+        (r#""variables":null"#, Ok(0)),
+        (r#""variables":[]"#, Err("`/requestedItems/0/variables`: object expected, array found")),
+        (
+            r#""variables":{"a":1,"b":"2"}"#,
+            Err("`/requestedItems/0/variables/b`: number expected, string found"),
+        ),
+        (
+            r#""variables":{"a":1,"A":2}"#,
+            Err(
+                "`/requestedItems/0/variables/A`: is there twice: names of variables do not differ \
+                 by case",
+            ),
+        ),
+        (
+            r#""variables":{},"variables":{}"#,
+            Err("`/requestedItems/0/variables`: is there twice: send it once"),
+        ),
+    ] {
+        let body = with_member(member);
+        let asked = read_one_off(body.as_bytes(), Version::V1_1.dialect());
+        let found = asked.map(|asked| asked.request.items[0].variables.all().len());
+        let found = found.map_err(|fault| fault.detail);
+        assert_eq!(found, expected.map_err(str::to_owned), "{body}");
+    }
 }

@@ -6,6 +6,7 @@
 pub(super) mod access;
 pub(super) mod configuration;
 mod document;
+mod formulas;
 pub(super) mod instances;
 pub(super) mod line_items;
 mod list;
@@ -37,6 +38,8 @@ pub(super) struct Dialect {
     pub(super) session_ended: StatusCode,
     /// Whether line items have `attributes.resetFrequency`.
     reset_frequency: bool,
+    /// Whether rated items have a `formula` and requested ones `variables`.
+    formulas: bool,
     /// Whether `session.charge.period` is listed among the settings.
     charge_period: bool,
 }

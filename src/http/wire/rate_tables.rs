@@ -5,27 +5,32 @@ use std::sync::Arc;
 use serde::de::MapAccess;
 
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
-use super::{Bracket, Json};
+use super::{Bracket, Dialect, Json};
+use crate::domain::formula::Formula;
 use crate::domain::ids::Text;
 use crate::domain::limits::{EFFECTIVE_FROM_MAX_MS, EFFECTIVE_FROM_MIN_MS, RATE_TABLE_ITEMS_MAX};
+use crate::domain::price::Price;
 use crate::domain::rates::{NewRateTable, RateTable, RatedItem};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Rate;
 
 /// Reads a table that is to be published.
-pub(crate) fn read(body: &[u8]) -> Result<NewRateTable, Fault> {
-    read::object::<Table>(body)
+pub(crate) fn read(body: &[u8], dialect: &Dialect) -> Result<NewRateTable, Fault> {
+    match dialect.formulas {
+        true => read::object::<Table<true>>(body),
+        false => read::object::<Table<false>>(body),
+    }
 }
 
 #[derive(Default)]
-struct Table {
+struct Table<const FORMULAS: bool> {
     effective_from: Option<u64>,
     series: Option<Text>,
     version: Option<Text>,
     items: Option<Vec<RatedItem>>,
 }
 
-impl<'a> Shape<'a> for Table {
+impl<'a, const FORMULAS: bool> Shape<'a> for Table<FORMULAS> {
     type Whole = NewRateTable;
     const MEMBERS: &'static [&'static str] = &["effectiveFrom", "series", "version", "items"];
 
@@ -41,7 +46,7 @@ impl<'a> Shape<'a> for Table {
             }
             "series" => self.series = value.nullable_text()?.map(|(series, _)| series),
             "version" => self.version = Some(value.text()?),
-            _ => self.items = Some(value.list::<Item>(RATE_TABLE_ITEMS_MAX)?),
+            _ => self.items = Some(value.list::<Item<FORMULAS>>(RATE_TABLE_ITEMS_MAX)?),
         }
         Ok(())
     }
@@ -59,15 +64,19 @@ impl<'a> Shape<'a> for Table {
 }
 
 #[derive(Default)]
-struct Item {
+struct Item<const FORMULAS: bool> {
     name: Option<Text>,
     version: Option<Text>,
     rate: Option<Rate>,
+    formula: Option<Formula>,
 }
 
-impl<'a> Shape<'a> for Item {
+impl<'a, const FORMULAS: bool> Shape<'a> for Item<FORMULAS> {
     type Whole = RatedItem;
-    const MEMBERS: &'static [&'static str] = &["name", "version", "rate"];
+    const MEMBERS: &'static [&'static str] = match FORMULAS {
+        true => &["name", "version", "rate", "formula"],
+        false => &["name", "version", "rate"],
+    };
 
     fn set<A: MapAccess<'a>>(
         &mut self,
@@ -77,20 +86,33 @@ impl<'a> Shape<'a> for Item {
         match member {
             "name" => self.name = Some(value.text()?),
             "version" => self.version = value.nullable_text()?.map(|(version, _)| version),
-            _ => self.rate = Some(value.rate()?),
+            "rate" if FORMULAS => self.rate = value.nullable_rate()?,
+            "rate" => self.rate = Some(value.rate()?),
+            _ => self.formula = value.nullable_formula()?,
         }
         Ok(())
     }
 
     fn finish(self) -> Result<RatedItem, Flaw> {
         let name = required_name(self.name, "name")?;
-        let rate = required(self.rate, "rate")?;
+        let rate = match (self.rate, self.formula) {
+            (Some(_), Some(_)) => {
+                let sentence = "stands beside `rate`: give the item one of the two";
+                return Err(Flaw::of("formula", "conflicting-fields", sentence));
+            }
+            (Some(rate), None) => Price::Rate(rate),
+            (None, Some(formula)) => Price::from(formula),
+            (None, None) => {
+                let sentence = if FORMULAS { "or `formula` is required" } else { "is required" };
+                return Err(Flaw::of("rate", "missing-field", sentence));
+            }
+        };
         Ok(RatedItem { name, version: self.version.unwrap_or_else(Text::empty), rate })
     }
 
     fn unknown(member: &str) -> &'static str {
         match member {
-            "formula" => "formulas are not part of this release: give the item a `rate`",
+            "formula" => "formulas belong to version 1.1 of the API: give the item a `rate`",
             _ => "is not a member of a priced item: leave it out",
         }
     }
@@ -101,8 +123,8 @@ pub(crate) fn write_saved() -> Vec<u8> {
     br#"{"message":"Rate table successfully saved"}"#.to_vec()
 }
 
-/// Writes all tables.
-pub(crate) fn write(tables: &[Arc<RateTable>]) -> Vec<u8> {
+/// Writes all tables. To v1.0, which knows no formulas, an item that has one shows no price.
+pub(crate) fn write(dialect: &Dialect, tables: &[Arc<RateTable>]) -> Vec<u8> {
     let items: usize = tables.iter().map(|table| table.items().len()).sum();
     let mut json = Json::with_capacity(16 + 128 * tables.len() + 64 * items);
     json.open(Bracket::Array);
@@ -120,7 +142,13 @@ pub(crate) fn write(tables: &[Arc<RateTable>]) -> Vec<u8> {
             if !item.version.is_empty() {
                 json.text("version", item.version.as_str());
             }
-            json.plain("rate", item.rate);
+            match &item.rate {
+                Price::Rate(rate) => json.plain("rate", rate),
+                Price::Formula(formula) if dialect.formulas => {
+                    json.text("formula", formula.as_str());
+                }
+                Price::Formula(_) => {}
+            }
             json.close(Bracket::Object);
         }
         json.close(Bracket::Array);
@@ -133,6 +161,7 @@ pub(crate) fn write(tables: &[Arc<RateTable>]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Version;
     use super::*;
 
     #[test]
@@ -167,8 +196,35 @@ mod tests {
             (r#"{"effectiveFrom":1698849852000,"items":[]}"#.to_owned(), "missing-field"),
         ];
         for (body, expected) in cases {
-            let found = read(body.as_bytes()).map_or_else(|fault| fault.code, |_| "ok");
+            let read = |version: Version| read(body.as_bytes(), version.dialect());
+            let found = read(Version::V1_0).map_or_else(|fault| fault.code, |_| "ok");
             assert_eq!(found, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_price_is_a_rate_or_in_v1_1_a_formula() {
+        for (price, expected) in [
+            (r#""formula":"CEILING.MATH(basePrice * 1.2) + Extra""#, "ok"),
+            (r#""formula":"1","rate":null"#, "ok"),
+            (r#""rate":1,"formula":null"#, "ok"),
+            (
+                r#""rate":1,"formula":"1""#,
+                "`/items/0/formula`: stands beside `rate`: give the item one of the two",
+            ),
+            (r#""rate":null,"formula":null"#, "`/items/0/rate`: or `formula` is required"),
+            (r#""formula":1"#, "`/items/0/formula`: string expected, integer found"),
+            (
+                r#""formula":"a + \u00e4""#,
+                "`/items/0/formula`: character 5: a number, a variable, a function or `(` is expected",
+            ),
+        ] {
+            let body = format!(
+                r#"{{"effectiveFrom":1698849852000,"version":"1","items":[{{"name":"A",{price}}}]}}"#
+            );
+            let found = read(body.as_bytes(), Version::V1_1.dialect());
+            let found = found.map_or_else(|fault| fault.detail, |_| "ok".to_owned());
+            assert_eq!(found, expected, "{price}");
         }
     }
 }

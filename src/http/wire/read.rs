@@ -15,12 +15,12 @@ use serde_json::value::RawValue;
 use super::document;
 use crate::domain::ids::{Document, Text, TextError};
 use crate::domain::limits::{COUNT_MAX, DOCUMENT_DEPTH_MAX};
-use crate::domain::tokens::{AmountError, Count, Decimal, Rate};
+use crate::domain::tokens::{AmountError, Count, Decimal};
 
 /// Objects and lists that the API itself nests around a value of the caller's.
 const OWN_DEPTH_MAX: usize = 4;
 const TWICE: &str = "is there twice: send it once";
-const BAD_ESCAPE: &str = "an escape that gives no character";
+pub(super) const BAD_ESCAPE: &str = "an escape that gives no character";
 
 /// Why a body is refused (400): a stable code and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +55,18 @@ impl Flaw {
         Flaw { code, member: Some(member.to_owned()), sentence: sentence.into() }
     }
 
+    /// The same flaw, but of one member of a larger value.
+    pub(super) fn within(self, member: &str) -> Flaw {
+        Flaw { member: Some(member.to_owned()), ..self }
+    }
+
     /// The stable code.
     #[cfg(test)]
     pub(super) fn code(&self) -> &'static str {
         self.code
     }
 
-    fn wrong_type(expected: &str, raw: &str) -> Flaw {
+    pub(super) fn wrong_type(expected: &str, raw: &str) -> Flaw {
         Flaw::new("bad-type", format!("{expected} expected, {} found", type_name(raw)))
     }
 }
@@ -239,7 +244,10 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
         self.access.next_value::<&'a RawValue>().map(RawValue::get)
     }
 
-    fn parsed<T>(self, parse: impl FnOnce(&'a str) -> Result<T, Flaw>) -> Result<T, A::Error> {
+    pub(super) fn parsed<T>(
+        self,
+        parse: impl FnOnce(&'a str) -> Result<T, Flaw>,
+    ) -> Result<T, A::Error> {
         let reader = self.reader;
         parse(self.raw()?).map_err(|flaw| reader.refuse(flaw))
     }
@@ -276,11 +284,6 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
     /// How many of an item (spec 3.7).
     pub(super) fn count(self) -> Result<Count, A::Error> {
         self.parsed(|raw| Count::parse(&decimal(raw)?).map_err(|error| amount("bad-count", error)))
-    }
-
-    /// A price (spec 3.7).
-    pub(super) fn rate(self) -> Result<Rate, A::Error> {
-        self.parsed(|raw| Rate::parse(&decimal(raw)?).map_err(|error| amount("bad-rate", error)))
     }
 
     /// A time in whole milliseconds from `first` to `last`.
@@ -353,7 +356,7 @@ pub(super) fn decimal(raw: &str) -> Result<Decimal, Flaw> {
     Decimal::parse(raw).ok_or_else(|| Flaw::wrong_type("number", raw))
 }
 
-fn amount(code: &'static str, error: AmountError) -> Flaw {
+pub(super) fn amount(code: &'static str, error: AmountError) -> Flaw {
     match error {
         AmountError::NotANumber | AmountError::NotPositive | AmountError::Negative => {
             Flaw::new(code, error.to_string())

@@ -13,5 +13,6 @@ pub(super) static DIALECT: Dialect = Dialect {
     line_item_faults: "errors",
     session_ended: StatusCode::FORBIDDEN,
     reset_frequency: false,
+    formulas: false,
     charge_period: false,
 };

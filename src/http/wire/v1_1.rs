@@ -13,5 +13,6 @@ pub(super) static DIALECT: Dialect = Dialect {
     line_item_faults: "message",
     session_ended: StatusCode::CONFLICT,
     reset_frequency: true,
+    formulas: true,
     charge_period: true,
 };

@@ -1,4 +1,4 @@
-//! Amounts as exact fractions, and the only three places where one is rounded (spec 3.7).
+//! Amounts as exact fractions, and the only places where one is rounded (spec 3.7).
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -41,7 +41,12 @@ pub fn has_nine_places(amount: &Amount) -> bool {
 
 /// A count as it arrives, to nine places: to the nearest, from the middle to the even one.
 pub fn half_even_9(count: &Amount) -> Amount {
-    let scale = whole(10).pow(9);
+    half_even(count, 9)
+}
+
+/// To so many places: to the nearest, from the middle to the even one.
+pub fn half_even(count: &Amount, places: i32) -> Amount {
+    let scale = whole(10).pow(places);
     let scaled = count * &scale;
     let (below, half) = (scaled.floor(), Amount::new(1.into(), 2.into()));
     let part = &scaled - &below;

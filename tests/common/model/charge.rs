@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::amount::{Amount, ceil_9, decimal, half_even_9, whole};
+use super::formula::{self, Variables};
 use super::rules::{Permitted, Who};
 use super::{
-    Answer, Cause, HOUR_MS, LineItemState, Model, Moment, Movement, Overdraft, Presence, Refused,
+    Answer, Cause, HOUR_MS, LineItemState, Model, Moment, Movement, Overdraft, Presence, Price,
+    Refused,
 };
 
 const ITEMS_MAX: usize = 100;
@@ -31,12 +33,14 @@ pub struct Item {
     pub name: String,
     pub version: String,
     pub count: Amount,
+    pub variables: Variables,
 }
 
 impl Item {
     /// With the count as a plain decimal.
     pub fn new(name: &str, version: &str, count: &str) -> Item {
-        Item { name: name.to_owned(), version: version.to_owned(), count: decimal(count) }
+        let (name, version, variables) = (name.to_owned(), version.to_owned(), Variables::new());
+        Item { name, version, count: decimal(count), variables }
     }
 }
 
@@ -80,7 +84,48 @@ pub(super) enum Pass {
 pub(super) type Pending = BTreeMap<(usize, Option<String>), Amount>;
 
 /// What each item of a request would be charged, or why not.
-pub(super) type Outcomes = Vec<Result<Vec<ChargeLine>, Status>>;
+pub(super) type Outcomes = Vec<Result<Vec<ChargeLine>, Denied>>;
+
+/// Why an item is not charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    With(Status),
+    /// Its formula fails (spec 3.1 no. 4): nobody's status, unless nobody asked.
+    NoPrice,
+}
+
+impl Denied {
+    /// Spec 4.3: at an automatic charge an item without a price is in no table.
+    fn status(self) -> Status {
+        match self {
+            Denied::With(status) => status,
+            Denied::NoPrice => Status::ItemNotFound,
+        }
+    }
+}
+
+/// Spec 3.1 no. 4: one formula that fails is a request refused.
+pub(super) fn all_priced(outcomes: &Outcomes) -> Answer {
+    let no_price = |outcome: &Result<_, Denied>| matches!(outcome, Err(Denied::NoPrice));
+    if outcomes.iter().any(no_price) { Err(Refused::Invalid) } else { Ok(()) }
+}
+
+/// Spec 2.7: at most 32, names that differ by more than case, nine decimals, at most 10^9.
+fn checked_variables(variables: &Variables) -> Answer<Variables> {
+    let twice = |(index, (name, _)): (usize, &(String, Amount))| {
+        let mut earlier = variables.iter().take(index);
+        earlier.any(|(other, _)| other.to_lowercase() == name.to_lowercase())
+    };
+    if variables.len() > 32 || variables.iter().enumerate().any(twice) {
+        return Err(Refused::Invalid);
+    }
+    let checked = |(name, value): &(String, Amount)| {
+        let value = half_even_9(value);
+        let fine = formula::is_name(name) && -rate_max() <= value && value <= rate_max();
+        if fine { Ok((name.clone(), value)) } else { Err(Refused::Invalid) }
+    };
+    variables.iter().map(checked).collect()
+}
 
 /// Counts and rates are at most 10^9 (spec 8).
 pub(super) fn rate_max() -> Amount {
@@ -100,7 +145,8 @@ pub(super) fn checked_items(items: &[Item]) -> Answer<Vec<Item>> {
     let checked = |item: &Item| {
         let count = half_even_9(&item.count);
         let fine = whole(0) < count && count <= rate_max() && !item.name.is_empty();
-        if fine { Ok(Item { count, ..item.clone() }) } else { Err(Refused::Invalid) }
+        let variables = checked_variables(&item.variables)?;
+        if fine { Ok(Item { count, variables, ..item.clone() }) } else { Err(Refused::Invalid) }
     };
     items.iter().map(checked).collect()
 }
@@ -113,6 +159,7 @@ impl Model {
         self.known_instance(instance)?;
         let (when, who) = (Moment::of_a_call(at), self.who.clone());
         let outcomes = self.allocate_each(instance, &items, when, &who, Pending::new());
+        all_priced(&outcomes)?;
         for line in outcomes.iter().flatten().flatten() {
             self.book(at, None, Cause::Access, line, line.tokens.clone());
         }
@@ -148,38 +195,45 @@ impl Model {
         when: Moment,
         who: &Who,
         pending: &Pending,
-    ) -> Result<Vec<ChargeLine>, Status> {
+    ) -> Result<Vec<ChargeLine>, Denied> {
         let usable = self.candidates(instance, when);
         if usable.is_empty() {
-            return Err(Status::NoActiveLineItem);
+            return Err(Denied::With(Status::NoActiveLineItem));
         }
-        let with_rate = |index| Some((index, self.rate(index, item, when)?));
-        let priced: Vec<(usize, Amount)> = usable.into_iter().filter_map(with_rate).collect();
+        let with_price = |index| Some((index, self.price(index, item, when)?));
+        let priced: Vec<(usize, &Price)> = usable.into_iter().filter_map(with_price).collect();
         if priced.is_empty() {
-            return Err(Status::ItemNotFound);
+            return Err(Denied::With(Status::ItemNotFound));
         }
         let mut permitted = Vec::new();
-        for (index, rate) in priced {
+        for (index, price) in priced {
             match self.permitted(index, who) {
-                Permitted::Everything => permitted.push((index, rate, None)),
+                Permitted::Everything => permitted.push((index, price, None)),
                 Permitted::UpTo(most, action) => {
-                    permitted.push((index, rate, Some((most, action))));
+                    permitted.push((index, price, Some((most, action))));
                 }
                 Permitted::Nothing => {}
             }
         }
         if permitted.is_empty() {
-            return Err(Status::NoActiveLineItem);
+            return Err(Denied::With(Status::NoActiveLineItem));
         }
 
         let mut lines = Vec::<ChargeLine>::new();
         // What is still missing, in tokens at the rate of the last that gave; at first, nobody has.
         let mut missing: Option<(Amount, Amount)> = None;
         for pass in [Pass::Entitled, Pass::Overdraft] {
-            for (mapping, rate, cap) in &permitted {
+            for (mapping, price, cap) in &permitted {
                 if missing.as_ref().is_some_and(|(need, _)| *need == whole(0)) {
                     break;
                 }
+                // Only whose turn it is may spoil the request.
+                let rate = &match price {
+                    Price::Rate(rate) => rate.clone(),
+                    Price::Formula(text) => {
+                        formula::rate(text, &item.variables).map_err(|_| Denied::NoPrice)?
+                    }
+                };
                 let own = lines.iter().filter(|line| line.mapping == *mapping);
                 let own: Amount = own.map(|line| line.tokens.clone()).sum();
                 let here = pending.iter().filter(|((other, _), _)| other == mapping);
@@ -203,7 +257,7 @@ impl Model {
                 };
                 let take = capacity.map_or(need.clone(), |capacity| capacity.min(need.clone()));
                 if used + &take > used_max() {
-                    return Err(Status::Insufficient);
+                    return Err(Denied::With(Status::Insufficient));
                 }
                 missing = Some((need - &take, rate.clone()));
                 let action = cap.as_ref().map(|(_, action)| action.clone());
@@ -213,7 +267,7 @@ impl Model {
         }
         match missing {
             Some((need, _)) if need == whole(0) => Ok(merged(lines)),
-            Some(_) | None => Err(Status::Insufficient),
+            Some(_) | None => Err(Denied::With(Status::Insufficient)),
         }
     }
 
@@ -246,7 +300,7 @@ impl Model {
     }
 
     /// Spec 3.1: the latest effective table of the line item's series, and no other.
-    fn rate(&self, mapping: usize, item: &Item, when: Moment) -> Option<Amount> {
+    fn price(&self, mapping: usize, item: &Item, when: Moment) -> Option<&Price> {
         let series = &self.mapping(mapping).terms.series;
         let known = self.tables.iter().filter(|(published, _)| *published <= when.known);
         let effective = |t: &&super::RateTable| t.series == *series && t.effective_from <= when.at;
@@ -255,7 +309,7 @@ impl Model {
         let table = effective.max_by_key(|t| t.effective_from)?;
         let same =
             |rated: &&super::RatedItem| rated.name == item.name && rated.version == item.version;
-        table.items.iter().find(same).map(|rated| rated.rate.clone())
+        table.items.iter().find(same).map(|rated| &rated.price)
     }
 
     /// Spec 3.3: what a line item that is used so far may still give; `None` is no bound.
@@ -270,7 +324,7 @@ impl Model {
     }
 
     pub(super) fn answers(&self, items: &[Item], outcomes: &Outcomes) -> Vec<ItemAnswer> {
-        let answer = |(item, outcome): (&Item, &Result<Vec<ChargeLine>, Status>)| {
+        let answer = |(item, outcome): (&Item, &Result<Vec<ChargeLine>, Denied>)| {
             let line = |line: &ChargeLine| LineAnswer {
                 activation: self.mapping(line.mapping).activation.clone(),
                 rate: line.rate.clone(),
@@ -280,7 +334,9 @@ impl Model {
             let lines: Vec<LineAnswer> = outcome.iter().flatten().map(line).collect();
             ItemAnswer {
                 item: item.clone(),
-                status: outcome.as_ref().map_or_else(|denied| *denied, |_| Status::CheckedOut),
+                status: outcome
+                    .as_ref()
+                    .map_or_else(|denied| denied.status(), |_| Status::CheckedOut),
                 total: lines.iter().map(|line| line.tokens.clone()).sum(),
                 lines,
             }

@@ -1,7 +1,9 @@
 //! Section 4: sessions as lists of paid periods, and what falls due in them.
 
 use super::amount::{Amount, floor_6, whole};
-use super::charge::{ChargeLine, Item, ItemAnswer, Pending, Status, checked_items};
+use super::charge::{
+    ChargeLine, Denied, Item, ItemAnswer, Pending, Status, all_priced, checked_items,
+};
 use super::rules::Who;
 use super::{Answer, Cause, HOUR_MS, Model, Moment, Refused};
 
@@ -181,8 +183,8 @@ impl Model {
         self.advance(at);
         let items = checked_items(items)?;
         let index = self.live(id)?;
-        self.session_mut(index).last_access_request = at;
         if items.is_empty() {
+            self.session_mut(index).last_access_request = at;
             let refund = self.end_period(index, at, at);
             self.rest(index, at);
             return Ok(self.session_answer(index, Vec::new(), refund));
@@ -194,8 +196,10 @@ impl Model {
             *pending.entry((line.mapping, line.action)).or_insert(whole(0)) -= tokens;
         }
         let outcomes = self.allocate_each(&session.instance, &items, when, &who, pending);
+        all_priced(&outcomes)?;
         let mut answers = self.answers(&items, &outcomes);
-        if let Ok(lines) = outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
+        self.session_mut(index).last_access_request = at;
+        if let Ok(lines) = outcomes.into_iter().collect::<Result<Vec<_>, Denied>>() {
             let refund = self.end_period(index, at, at);
             self.begin_period(index, when, items, who, lines.concat(), Cause::Access);
             return Ok(self.session_answer(index, answers, refund));
@@ -325,7 +329,7 @@ impl Model {
         let outcomes = self.allocate_each(&session.instance, &items, when, &who, Pending::new());
         let mut answers = self.answers(&items, &outcomes);
         let refund = self.end_period(index, due, due);
-        match outcomes.into_iter().collect::<Result<Vec<_>, Status>>() {
+        match outcomes.into_iter().collect::<Result<Vec<_>, Denied>>() {
             Ok(lines) => {
                 self.begin_period(index, when, items, who, lines.concat(), Cause::AutomaticCharge);
             }

@@ -1,0 +1,141 @@
+//! What version 1.1 adds to prices and requests: formulas, and the variables for them (spec 2.6, 2.7).
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::read::{BAD_ESCAPE, Flaw, Value, amount, decimal, string};
+use crate::domain::formula::Formula;
+use crate::domain::ids::Text;
+use crate::domain::limits::VARIABLES_MAX;
+use crate::domain::tokens::Rate;
+use crate::domain::variables::{Number, Variable, Variables, VariablesError};
+
+impl<'a, A: MapAccess<'a>> Value<'_, A> {
+    /// A rate (spec 3.7).
+    pub(super) fn rate(self) -> Result<Rate, A::Error> {
+        self.parsed(rate)
+    }
+
+    /// A rate; `None` for null, where a formula may stand instead.
+    pub(super) fn nullable_rate(self) -> Result<Option<Rate>, A::Error> {
+        self.parsed(|raw| if raw == "null" { Ok(None) } else { rate(raw).map(Some) })
+    }
+
+    /// A formula; `None` for null.
+    pub(super) fn nullable_formula(self) -> Result<Option<Formula>, A::Error> {
+        self.parsed(|raw| match raw {
+            "null" => Ok(None),
+            _ => match Formula::parse(&string(raw)?) {
+                Ok(formula) => Ok(Some(formula)),
+                Err(error) => Err(Flaw::new("bad-formula", error.to_string())),
+            },
+        })
+    }
+
+    /// An object of numbers; none for null.
+    pub(super) fn nullable_variables(self) -> Result<Variables, A::Error> {
+        self.parsed(|raw| match raw.as_bytes().first() {
+            Some(b'{') => variables(raw),
+            _ if raw == "null" => Ok(Variables::default()),
+            _ => Err(Flaw::wrong_type("object", raw)),
+        })
+    }
+}
+
+fn rate(raw: &str) -> Result<Rate, Flaw> {
+    Rate::parse(&decimal(raw)?).map_err(|error| amount("bad-rate", error))
+}
+
+fn variables(raw: &str) -> Result<Variables, Flaw> {
+    let members = serde_json::from_str::<Members<'_>>(raw);
+    // It is well formed but for the escapes in its names.
+    let Members(members) = members.map_err(|_| Flaw::new("bad-json", BAD_ESCAPE))?;
+    let bad_name = |name: &str, sentence: String| Flaw::of(name, "bad-variable", sentence);
+    let variable = |(name, raw): (String, &RawValue)| {
+        let flaw = |flaw: Flaw| flaw.within(&name);
+        let text = Text::new(&name).map_err(|error| bad_name(&name, error.to_string()))?;
+        let value = Number::parse(&decimal(raw.get()).map_err(flaw)?);
+        let value = value.map_err(|error| flaw(amount("bad-variable", error)))?;
+        Ok(Variable { name: text, value })
+    };
+    let variables = members.into_iter().map(variable).collect::<Result<_, Flaw>>()?;
+    Variables::new(variables).map_err(|error| match &error {
+        VariablesError::TooMany => Flaw::new("too-many-variables", error.to_string()),
+        VariablesError::BadName(name) => bad_name(name.as_str(), error.to_string()),
+        VariablesError::Twice(name) => {
+            Flaw::of(name.as_str(), "duplicate-field", error.to_string())
+        }
+    })
+}
+
+/// The members of an object whatever their names, equal ones too; of too many only one too many.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Members<'a>, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while members.len() <= VARIABLES_MAX {
+                    let Some(name) = access.next_key::<String>()? else {
+                        return Ok(Members(members));
+                    };
+                    members.push((name, access.next_value::<&'de RawValue>()?));
+                }
+                while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Members(members))
+            }
+        }
+
+        parser.deserialize_map(All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_numbers_under_names() {
+        let many = |count: usize| {
+            let members: Vec<String> = (0..count).map(|n| format!("\"a{n}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        for (raw, expected) in [
+            ("{}".to_owned(), "ok"),
+            (r#"{"basePrice":2.6,"extra":-0.5,"zero":0,"none":-0}"#.to_owned(), "ok"),
+            (r#"{"a":0.30000000000000004,"b":1e-400}"#.to_owned(), "ok"),
+            (r#"{"a":1000000000,"b":-1e9}"#.to_owned(), "ok"),
+            (r#"{"a":1000000000.1}"#.to_owned(), "too-large"),
+            (r#"{"a":-1e10}"#.to_owned(), "too-large"),
+            (r#"{"a":"1"}"#.to_owned(), "bad-type"),
+            (r#"{"a":null}"#.to_owned(), "bad-type"),
+            (r#"{"a":{}}"#.to_owned(), "bad-type"),
+            (r#"{"a":1,"a":1}"#.to_owned(), "duplicate-field"),
+            (r#"{"a":1,"A":1}"#.to_owned(), "duplicate-field"),
+            (r#"{"a":1,"\u0041":1}"#.to_owned(), "duplicate-field"),
+            (r#"{"":1}"#.to_owned(), "bad-variable"),
+            (r#"{"1a":1}"#.to_owned(), "bad-variable"),
+            (r#"{"a\nb":1}"#.to_owned(), "bad-variable"),
+            (r#"{"\ud800":1}"#.to_owned(), "bad-json"),
+            (many(32), "ok"),
+            (many(33), "too-many-variables"),
+            (many(100_000), "too-many-variables"),
+        ] {
+            let found = variables(&raw).map_or_else(|flaw| flaw.code(), |_| "ok");
+            let shown: String = raw.chars().take(60).collect();
+            assert_eq!(found, expected, "{shown}");
+        }
+    }
+}
