@@ -326,12 +326,13 @@ fn a_clock_that_is_behind_at_a_start_is_no_outage() {
 /// its instance was refused until that time had come.
 #[test]
 fn an_event_that_an_outage_overtakes_waits_for_its_new_time_and_nobody_waits_for_it() {
-    // How long before the automatic charge the last tick comes.
+    // How long before the automatic charge the last tick comes. Under a second, the charge has begun
+    // when the next tick finds the outage.
     for left in [1, 100, 500, 900, 1_000, 2_000, 3_000] {
         let world = World::new(10);
         world.seconds(597);
         world.after(3 * SECOND - left, 3 * SECOND - left);
-        world.after(HOUR, HOUR); // The charge is begun, and the tick finds an outage.
+        world.after(HOUR, HOUR);
 
         let (from, now) = (START_MS + 10 * MINUTE - left, START_MS + 10 * MINUTE - left + HOUR);
         let outage = Outage { from: Timestamp::from_ms(from), to: Timestamp::from_ms(now) };

@@ -13,7 +13,7 @@ use super::ids::{
 };
 use super::keys::{KeyClass, RegisteredKey};
 use super::limits::CONDITIONS_MAX;
-use super::line_item::{ChargingOrder, LineItem, LineItemState, Terms};
+use super::line_item::{InChargingOrder, LineItem, LineItemState, Terms};
 use super::rates::{NewRateTable, RateTable, Rates};
 use super::refusal::Refusal;
 use super::rules::{self, Action, Condition, Dictionary, NewCondition, Permission};
@@ -118,7 +118,7 @@ impl Tenant {
 pub struct InstanceCatalogue {
     /// The record that made this version.
     pub number: Sequence,
-    ordered: imbl::OrdMap<ChargingOrder, Arc<LineItem>>,
+    ordered: imbl::OrdSet<InChargingOrder>,
     by_activation_id: imbl::OrdMap<Text, Arc<LineItem>>,
     conditions: imbl::OrdMap<ConditionId, Arc<Condition>>,
 }
@@ -126,7 +126,7 @@ pub struct InstanceCatalogue {
 impl InstanceCatalogue {
     /// All of them in the order in which they are charged (spec 3.2).
     pub fn in_charging_order(&self) -> impl Iterator<Item = &Arc<LineItem>> {
-        self.ordered.values()
+        self.ordered.iter().map(|InChargingOrder(line_item)| line_item)
     }
 
     /// The one of this name.
@@ -190,7 +190,7 @@ impl InstanceCatalogue {
         if ids.iter().any(|id| self.condition(*id).is_none()) {
             return Err(Refusal::UnknownCondition);
         }
-        let actions = self.ordered.values().flat_map(|line_item| &line_item.actions);
+        let actions = self.in_charging_order().flat_map(|line_item| &line_item.actions);
         let is_meant = |id: ConditionId| ids.contains(&id);
         let in_use = actions.filter_map(|action| action.condition).any(is_meant);
         if in_use { Err(Refusal::ConditionInUse) } else { Ok(()) }
@@ -221,14 +221,14 @@ impl InstanceCatalogue {
     /// Adds a line item, or replaces the one of its name.
     fn insert(&mut self, line_item: Arc<LineItem>) {
         self.remove(&line_item.terms.activation_id);
-        self.ordered.insert(line_item.charging_order(), Arc::clone(&line_item));
+        self.ordered.insert(InChargingOrder(Arc::clone(&line_item)));
         self.by_activation_id.insert(line_item.terms.activation_id.clone(), line_item);
     }
 
     /// Takes the line item of this name out; says nothing where there is none.
     pub fn remove(&mut self, activation_id: &Text) {
         if let Some(former) = self.by_activation_id.remove(activation_id) {
-            self.ordered.remove(&former.charging_order());
+            self.ordered.remove(&InChargingOrder(former));
         }
     }
 

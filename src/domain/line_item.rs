@@ -1,6 +1,8 @@
 //! A line item: what its producer granted, and what has been used of it (spec 3.2, 3.3, 6).
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use super::ids::{LineItemNumber, Text};
 use super::limits::{TOLERANCE_MS, USED_MAX};
@@ -106,24 +108,42 @@ pub struct LineItem {
     pub actions: Vec<Action>,
 }
 
-/// Earliest end first; equal end: earliest start first; still equal: by activation id (spec 3.2).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChargingOrder {
-    end: Timestamp,
-    start: Timestamp,
-    activation_id: Text,
+/// A line item in its place among those of its instance: earliest end first; equal end: earliest
+/// start first; still equal: by activation id (spec 3.2).
+#[derive(Clone, Debug)]
+pub struct InChargingOrder(pub Arc<LineItem>);
+
+impl InChargingOrder {
+    fn place(&self) -> (Timestamp, Timestamp, &Text) {
+        let Terms { end, start, activation_id, .. } = &self.0.terms;
+        (*end, *start, activation_id)
+    }
+}
+
+impl PartialEq for InChargingOrder {
+    fn eq(&self, other: &InChargingOrder) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for InChargingOrder {}
+
+impl PartialOrd for InChargingOrder {
+    fn partial_cmp(&self, other: &InChargingOrder) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InChargingOrder {
+    fn cmp(&self, other: &InChargingOrder) -> Ordering {
+        self.place().cmp(&other.place())
+    }
 }
 
 impl LineItem {
     /// A line item that everybody may consume from.
     pub fn new(number: LineItemNumber, terms: Terms) -> LineItem {
         LineItem { number, terms, actions: Vec::new() }
-    }
-
-    /// Its place among the line items of its instance.
-    pub fn charging_order(&self) -> ChargingOrder {
-        let Terms { end, start, activation_id, .. } = &self.terms;
-        ChargingOrder { end: *end, start: *start, activation_id: activation_id.clone() }
     }
 
     /// Whether an access request at `now` may consume from it at all (spec 3.2): elastic, deployed

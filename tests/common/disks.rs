@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use farebox::journal::{
     Disk, DiskFile, Mark, MemoryDisk, MemorySnapshots, SnapshotError, Snapshots,
@@ -225,6 +226,19 @@ pub struct Watched<S> {
 impl<S> Watched<S> {
     pub fn new(inner: S) -> Watched<S> {
         Watched { inner, passes: watch::Sender::new(0) }
+    }
+
+    /// Lets the time of the next pass come and waits until it has ended; where only the test moves
+    /// the clock. The broker begins to wait for it a little after the end of the pass before, which
+    /// may be after the clock was moved: then it is moved again.
+    pub async fn next_pass(&self, every: Duration) {
+        let before = *self.passes.borrow();
+        while *self.passes.borrow() == before {
+            tokio::time::advance(every + Duration::from_millis(1)).await;
+            for _ in 0..200 {
+                tokio::task::yield_now().await; // Whoever has something to do does it.
+            }
+        }
     }
 }
 

@@ -164,12 +164,7 @@ impl Rig {
 
     /// Lets the time of the next snapshot pass come, and waits until the pass has ended.
     pub fn snapshot_pass<S>(&self, snapshots: &Watched<S>) {
-        self.block_on(async {
-            let mut passes = snapshots.passes.subscribe();
-            let before = *passes.borrow_and_update();
-            tokio::time::advance(env::settings().snapshot_every + Duration::from_millis(1)).await;
-            passes.wait_for(|passes| *passes > before).await.expect("the broker keeps them");
-        });
+        self.block_on(snapshots.next_pass(env::settings().snapshot_every));
     }
 }
 
