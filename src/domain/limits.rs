@@ -33,7 +33,7 @@ pub const FORMULA_CHARS_MAX: usize = 1_000;
 pub const FORMULA_DEPTH_MAX: usize = 32;
 /// Operators, signs and functions of a formula (spec 2.6).
 pub const FORMULA_OPERATIONS_MAX: usize = 200;
-/// How many of them may be powers, which cost a hundred times as much as the others (spec 2.6).
+/// How many of them may be powers, which may cost hundreds of times as much as the others (spec 2.6).
 pub const FORMULA_POWERS_MAX: usize = 16;
 /// Bits of the numerator and of the denominator of every number in a formula (spec 2.6).
 pub const FORMULA_BITS_MAX: usize = 1_024;

@@ -35,7 +35,8 @@ const FORMULAS: [&str; 7] = [
     "POWER(b, 2) + 0.25",
     "1 / 3",
 ];
-const VALUES: [&str; 8] = ["0", "0.5", "1", "2", "2.5", "3", "0.000000001", "-1"];
+const VALUES: [&str; 12] =
+    ["0", "0.5", "1", "2", "2.5", "3", "0.000000001", "-1", "4", "1.5", "1", "2"];
 const COUNTS: [&str; 8] = ["1", "2", "3", "0.5", "2.5", "10", "0.333333333", "7"];
 const ACTIVATIONS: [&str; 10] = ["A", "B", "C", "D", "E", "F", "G", "H", "K", "L"];
 
@@ -399,7 +400,7 @@ fn any_variables(dice: &mut Dice) -> Variables {
         decimal(value)
     };
     let mut all = vec![(one.to_owned(), value(dice)), (other.to_owned(), value(dice))];
-    if dice.chance(10) {
+    if dice.chance(4) {
         all.truncate(dice.below(2).try_into().expect("small"));
     }
     all

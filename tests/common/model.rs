@@ -392,11 +392,8 @@ impl Model {
         let terms = self.mappings.iter().map(|mapping| &mapping.terms);
         let turns = from_tables.chain(terms.flat_map(|terms| [terms.start, terms.end + 1]));
         let within = turns.filter(|at| (self.now + 1..=then).contains(at));
-        let mut instants: Vec<u64> = within.flat_map(|at| [at - 1, at]).collect();
-        instants.extend([self.now, then.max(self.now)]);
-        instants.sort_unstable();
-        instants.dedup();
-        instants
+        let ends = [self.now, then.max(self.now)].into_iter();
+        ends.chain(within.flat_map(|at| [at - 1, at])).collect()
     }
 
     /// The time of the last command.

@@ -1,6 +1,9 @@
 //! Formulas, by section 2.6 alone: a tree of fractions, walked. Powers that are not rational come
 //! from integer series with at least 100 correct digits.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow, Signed, ToPrimitive, Zero};
@@ -38,8 +41,23 @@ pub fn is_formula(text: &str) -> bool {
     read(text).is_ok()
 }
 
+thread_local! {
+    /// What formulas came to: histories ask the same over and over, and powers take long.
+    static KNOWN: RefCell<HashMap<(String, Variables), Result<Amount, Failure>>> = RefCell::default();
+}
+
 /// What one count costs.
 pub fn rate(text: &str, variables: &[(String, Amount)]) -> Result<Amount, Failure> {
+    let key = (text.to_owned(), variables.to_vec());
+    let known = KNOWN.with_borrow(|known| known.get(&key).cloned());
+    known.unwrap_or_else(|| {
+        let rate = worked_out(text, variables);
+        KNOWN.with_borrow_mut(|known| known.insert(key, rate.clone()));
+        rate
+    })
+}
+
+fn worked_out(text: &str, variables: &[(String, Amount)]) -> Result<Amount, Failure> {
     let result = walk(&read(text)?, variables)?;
     let rate = half_even_9(&result);
     if result.is_negative() || rate > rate_max() { Err(Failure::NoRate) } else { Ok(rate) }
