@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::catalogue::InstanceCatalogue;
 use super::ids::{ActionId, LineItemNumber, Requester, Text};
 use super::line_item::{Balance, LineItem, Overdraft, Posting};
-use super::price::{NoPrice, Priced, Prices};
+use super::price::{NoPrice, Price, Priced, Prices};
 use super::rates::{RateTable, Rates};
 use super::request::RequestedItem;
 use super::rounding;
@@ -85,10 +85,11 @@ impl<'a> Candidates<'a> {
         })
     }
 
+    /// Those whose table has the item, with their price.
     fn pricing<'b>(
         self,
-        prices: &'b Prices<'b>,
-    ) -> impl Iterator<Item = (&'a LineItem, Priced)> + use<'a, 'b> {
+        item: &'b RequestedItem,
+    ) -> impl Iterator<Item = (&'a LineItem, &'a RateTable, &'a Price)> + use<'a, 'b> {
         let mut last: Option<(&Text, Option<&RateTable>)> = None; // Most are of one series.
         self.iter().filter_map(move |line_item| {
             let series = &line_item.terms.series;
@@ -97,23 +98,22 @@ impl<'a> Candidates<'a> {
                 Some(_) | None => self.rates.effective(series, self.now, self.published),
             };
             last = Some((series, table));
-            Some((line_item, prices.at(table?)?))
+            Some((line_item, table?, table?.price(&item.name, &item.version)?))
         })
     }
 
-    /// Those that have a price for it and that the rules permit, each with what caps it.
+    /// Those of them that the rules permit, each with its rate and with what caps it.
     fn permitted<'b>(
         self,
         prices: &'b Prices<'b>,
     ) -> impl Iterator<Item = (&'a LineItem, Priced, Option<Cap>)> + use<'a, 'b> {
-        self.pricing(prices).filter_map(move |(line_item, rate)| {
-            match self.instance.permission(line_item, &self.requester.dictionary) {
-                Permission::Unrestricted => Some((line_item, rate, None)),
-                Permission::Allocated { action, allocation } => {
-                    Some((line_item, rate, Some(Cap { action, allocation })))
-                }
-                Permission::Denied => None,
-            }
+        self.pricing(prices.item()).filter_map(move |(line_item, table, price)| {
+            let cap = match self.instance.permission(line_item, &self.requester.dictionary) {
+                Permission::Unrestricted => None,
+                Permission::Allocated { action, allocation } => Some(Cap { action, allocation }),
+                Permission::Denied => return None,
+            };
+            Some((line_item, prices.rate(table, price), cap))
         })
     }
 }
@@ -267,7 +267,7 @@ fn allocate<B: Balances>(
     kind: LineKind,
 ) -> Result<Verdict, Missing> {
     let prices = Prices::of(item);
-    if candidates.pricing(&prices).next().is_none() {
+    if candidates.pricing(item).next().is_none() {
         let is_none = candidates.iter().next().is_none();
         let denial = if is_none { Denial::NoLineItem } else { Denial::UnknownItem };
         return Ok(Verdict::Denied(denial));

@@ -1,7 +1,7 @@
 //! Rate formulas (spec 2.6): read by a small grammar, worked out exactly in fractions.
 //!
 //! A formula is read once, when its table is published, into steps for a stack; working it out is a
-//! loop over them. [`grammar`] reads, [`power`] is the one operation that cannot always be exact.
+//! loop over them. `grammar` reads, `power` is the one operation that cannot always be exact.
 
 mod grammar;
 mod power;

@@ -69,16 +69,21 @@ impl<'a> Prices<'a> {
         Prices { item, formulas: RefCell::default() }
     }
 
-    /// By this table; `None` where it has not the item.
-    pub(super) fn at(&self, table: &RateTable) -> Option<Priced> {
-        Some(match table.price(&self.item.name, &self.item.version)? {
+    /// Which item.
+    pub(super) fn item(&self) -> &'a RequestedItem {
+        self.item
+    }
+
+    /// Its rate by this table, which has it at this price.
+    pub(super) fn rate(&self, table: &RateTable, price: &Price) -> Priced {
+        match price {
             Price::Rate(rate) => Ok(*rate),
-            Price::Formula(formula) => {
+            Price::Formula(_) => {
                 let mut formulas = self.formulas.borrow_mut();
-                let rate = || formula.rate(&self.item.variables);
+                let rate = || price.rate(&self.item.variables);
                 formulas.entry(table.number).or_insert_with(rate).clone()
             }
-        })
+        }
     }
 }
 

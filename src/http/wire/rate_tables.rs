@@ -163,6 +163,7 @@ pub(crate) fn write(dialect: &Dialect, tables: &[Arc<RateTable>]) -> Vec<u8> {
 mod tests {
     use super::super::Version;
     use super::*;
+    use crate::domain::ids::RateTableNumber;
 
     #[test]
     fn a_table_is_read_or_refused_with_a_code() {
@@ -226,5 +227,21 @@ mod tests {
             let found = found.map_or_else(|fault| fault.detail, |_| "ok".to_owned());
             assert_eq!(found, expected, "{price}");
         }
+    }
+
+    #[test]
+    fn a_formula_is_shown_as_posted_and_to_v1_0_not_at_all() {
+        let body = r#"{"effectiveFrom":1698849852000,"version":"1","items":[
+            {"name":"A","formula":"1 +\ta"},{"name":"B","rate":2}]}"#;
+        let new = read(body.as_bytes(), Version::V1_1.dialect()).unwrap();
+        let number = RateTableNumber::default();
+        let table = RateTable::new(number, Timestamp::from_ms(7), new).unwrap();
+        let tables = [Arc::new(table)];
+        let shown =
+            |version: Version| String::from_utf8(write(version.dialect(), &tables)).unwrap();
+        let rest = r#""},{"name":"B","rate":2}],"created":7}]"#;
+        let start = r#"[{"effectiveFrom":1698849852000,"version":"1","items":[{"name":"A"#;
+        assert_eq!(shown(Version::V1_1), format!(r#"{start}","formula":"1 +\ta{rest}"#));
+        assert_eq!(shown(Version::V1_0), format!("{start}{rest}"));
     }
 }
