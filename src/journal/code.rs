@@ -14,7 +14,6 @@ use crate::domain::rules::{Counters, Dictionary};
 use crate::domain::session_time::SessionTime;
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::tokens::{Count, Rate, Tokens, UNITS_PER_TOKEN};
-use crate::domain::variables::Number;
 
 /// Why bytes are no value: says where, counted from the start of the record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -284,21 +283,6 @@ impl Coded for Rate {
     fn take(reader: &mut Reader<'_>) -> Result<Rate, CodeError> {
         let rate = Rate::from_units(u64::take(reader)?);
         reader.check(rate, "not a rate")
-    }
-}
-
-/// The low bit says whether it is below 0.
-impl Coded for Number {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        let magnitude = u128::from(self.units().unsigned_abs());
-        put_number(magnitude << 1 | u128::from(self.units() < 0), bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Number, CodeError> {
-        let number = reader.number()?;
-        let magnitude = i64::try_from(number >> 1).ok();
-        let units = if number & 1 == 0 { magnitude } else { magnitude.map(|units| -units) };
-        reader.check(units.and_then(Number::from_units), "not a number of a variable")
     }
 }
 

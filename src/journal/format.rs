@@ -21,7 +21,7 @@ use crate::domain::rules::{
 };
 use crate::domain::session_time::Outage;
 use crate::domain::tokens::Rate;
-use crate::domain::variables::{Variable, Variables};
+use crate::domain::variables::{Number, Variable, Variables};
 
 /// Appends a record's bytes.
 pub fn encode(record: &Record, bytes: &mut Vec<u8>) {
@@ -58,6 +58,85 @@ coded_struct! {
     SessionClosed { session, instance, correlation, refunds, postings }
     AutomaticCharge { session, instance, correlation, verdicts, refunds, postings, next }
     Outage { from, to }
+}
+
+/// Stands where a rate does and says that the text of a formula follows. No rate is as large.
+const FORMULA_FOLLOWS: u64 = u64::MAX;
+
+/// A rate, as it was written before there were formulas; or a number that is none, and the formula.
+impl Coded for Price {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Price::Rate(rate) => rate.units().put(bytes),
+            Price::Formula(formula) => {
+                FORMULA_FOLLOWS.put(bytes);
+                formula.as_str().to_owned().put(bytes);
+            }
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Price, CodeError> {
+        match u64::take(reader)? {
+            FORMULA_FOLLOWS => {
+                let formula = Formula::parse(&String::take(reader)?).ok();
+                let formula = reader.check(formula, "not a formula")?;
+                Ok(Price::Formula(Arc::new(formula)))
+            }
+            units => reader.check(Rate::from_units(units), "not a rate").map(Price::Rate),
+        }
+    }
+}
+
+/// Doubled, and odd below 0.
+impl Coded for Number {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        (self.units().unsigned_abs() << 1 | u64::from(self.units() < 0)).put(bytes);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Number, CodeError> {
+        let doubled = u64::take(reader)?;
+        let magnitude = i64::try_from(doubled >> 1).ok();
+        let units = if doubled & 1 == 0 { magnitude } else { magnitude.map(|units| -units) };
+        reader.check(units.and_then(Number::from_units), "not a number of a variable")
+    }
+}
+
+/// What follows a requested item's count: bits of one byte. Before there were variables, the first
+/// alone: that of an option.
+const METADATA_FOLLOWS: u8 = 1;
+const VARIABLES_FOLLOW: u8 = 2;
+
+impl Coded for RequestedItem {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        let RequestedItem { name, version, count, metadata, variables } = self;
+        name.put(bytes);
+        version.put(bytes);
+        count.put(bytes);
+        let has = |bit: u8, is_there: bool| if is_there { bit } else { 0 };
+        let has_metadata = has(METADATA_FOLLOWS, metadata.is_some());
+        bytes.push(has_metadata | has(VARIABLES_FOLLOW, !variables.is_empty()));
+        if let Some(metadata) = metadata {
+            metadata.put(bytes);
+        }
+        if !variables.is_empty() {
+            variables.all().to_vec().put(bytes);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<RequestedItem, CodeError> {
+        let (name, version, count) =
+            (Coded::take(reader)?, Coded::take(reader)?, Coded::take(reader)?);
+        let follow = reader.byte()?;
+        if follow > METADATA_FOLLOWS | VARIABLES_FOLLOW {
+            return reader.fail("something unknown follows a requested item");
+        }
+        let has = |bit: u8| follow & bit != 0;
+        let metadata = if has(METADATA_FOLLOWS) { Some(Coded::take(reader)?) } else { None };
+        let variables = if has(VARIABLES_FOLLOW) { Vec::take(reader)? } else { Vec::new() };
+        let variables = Variables::new(variables).ok();
+        let variables = reader.check(variables, "not the variables of an item")?;
+        Ok(RequestedItem { name, version, count, metadata, variables })
+    }
 }
 
 impl Coded for Balance {
@@ -140,71 +219,6 @@ impl Coded for Requester {
             _ => return reader.fail("not what follows a requester"),
         };
         Ok(Requester { kind, value, dictionary })
-    }
-}
-
-/// Stands where a rate does and says that the text of a formula follows. No rate is as large.
-const FORMULA_FOLLOWS: u64 = u64::MAX;
-
-/// A rate, as it was written before there were formulas; or a number that is none, and the formula.
-impl Coded for Price {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Price::Rate(rate) => rate.units().put(bytes),
-            Price::Formula(formula) => {
-                FORMULA_FOLLOWS.put(bytes);
-                formula.as_str().to_owned().put(bytes);
-            }
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Price, CodeError> {
-        match u64::take(reader)? {
-            FORMULA_FOLLOWS => {
-                let formula = Formula::parse(&String::take(reader)?).ok();
-                let formula = reader.check(formula, "not a formula")?;
-                Ok(Price::Formula(Arc::new(formula)))
-            }
-            units => reader.check(Rate::from_units(units), "not a rate").map(Price::Rate),
-        }
-    }
-}
-
-/// What follows a requested item's count: bits of one byte. Before there were variables, the first
-/// alone: that of an option.
-const METADATA_FOLLOWS: u8 = 1;
-const VARIABLES_FOLLOW: u8 = 2;
-
-impl Coded for RequestedItem {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        let RequestedItem { name, version, count, metadata, variables } = self;
-        name.put(bytes);
-        version.put(bytes);
-        count.put(bytes);
-        let has = |bit: u8, is_there: bool| if is_there { bit } else { 0 };
-        let has_metadata = has(METADATA_FOLLOWS, metadata.is_some());
-        bytes.push(has_metadata | has(VARIABLES_FOLLOW, !variables.is_empty()));
-        if let Some(metadata) = metadata {
-            metadata.put(bytes);
-        }
-        if !variables.is_empty() {
-            variables.all().to_vec().put(bytes);
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<RequestedItem, CodeError> {
-        let (name, version, count) =
-            (Coded::take(reader)?, Coded::take(reader)?, Coded::take(reader)?);
-        let follow = reader.byte()?;
-        if follow > METADATA_FOLLOWS | VARIABLES_FOLLOW {
-            return reader.fail("something unknown follows a requested item");
-        }
-        let has = |bit: u8| follow & bit != 0;
-        let metadata = if has(METADATA_FOLLOWS) { Some(Coded::take(reader)?) } else { None };
-        let variables = if has(VARIABLES_FOLLOW) { Vec::take(reader)? } else { Vec::new() };
-        let variables = Variables::new(variables).ok();
-        let variables = reader.check(variables, "not the variables of an item")?;
-        Ok(RequestedItem { name, version, count, metadata, variables })
     }
 }
 

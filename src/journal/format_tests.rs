@@ -13,7 +13,6 @@ use crate::domain::ids::{
 use crate::domain::rules::{Counters, Dictionary};
 use crate::domain::time::{Period, Timestamp};
 use crate::domain::tokens::{Count, Rate, Tokens};
-use crate::domain::variables::Number;
 
 fn text() -> impl Strategy<Value = Text> {
     "[a-zA-Z0-9é .:/-]{0,20}".prop_map(|text| Text::new(&text).unwrap())
@@ -381,4 +380,31 @@ fn the_tutorials_charge_has_these_bytes() {
     let record = Record { at, event: Event::Access(Arc::new(access)) };
     let hex: String = bytes(&record).iter().map(|byte| format!("{byte:02x}")).collect();
     insta::assert_snapshot!(hex, @"f9f2f1b6ad3107045c8ec4fdf17f4657bf0974a97ddc9f8b0475736572094c697361426172727900020a50686f746f5072696e7403312e3080c8afa02500084341445072696e7403322e3080a8d6b907000201010580bcc1960b3c010105808cee891a1c01050d41435430312d456c61737469635800");
+}
+
+/// The bytes that formulas and variables brought. They too are kept.
+#[test]
+fn a_formula_and_its_variables_have_these_bytes() {
+    let text = |text: &str| Text::new(text).unwrap();
+    let hex = |value: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        value(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let rate = Price::from(Formula::parse("a+1").unwrap());
+    let rated = RatedItem { name: text("P"), version: Text::empty(), rate };
+    insta::assert_snapshot!(hex(&|bytes| rated.put(bytes)), @"015000ffffffffffffffffff0103612b31");
+    let variable = |name: &str, units| {
+        let value = Number::from_units(units).unwrap();
+        Variable { name: text(name), value }
+    };
+    let variables = Variables::new(vec![variable("a", 2_500_000_000), variable("B", -1)]).unwrap();
+    let asked = RequestedItem {
+        name: text("P"),
+        version: Text::empty(),
+        count: Count::from_units(1_000_000_000).unwrap(),
+        metadata: Some(Document::from_checked("{}")),
+        variables,
+    };
+    insta::assert_snapshot!(hex(&|bytes| asked.put(bytes)), @"0150008094ebdc0303027b7d02016180e497d012014203");
 }

@@ -272,8 +272,7 @@ impl OverHttp {
         assert_eq!(asked.len(), answer.requested_items.len(), "every item is answered");
         let one = |(asked, told): (&Item, &GrantedItem<'_>)| {
             let version = told.version.clone().unwrap_or_default();
-            // Variables are not repeated (spec 2.7).
-            let (name, variables) = (told.item.clone(), asked.variables.clone());
+            let (name, variables) = (told.item.clone(), asked.variables.clone()); // Not echoed.
             let item = Item { name, version, count: digits(told.count), variables };
             assert_eq!(item, Item { count: half_even_9(&asked.count), ..asked.clone() });
             assert!(!told.status.description.is_empty(), "a status has words");
