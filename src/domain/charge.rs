@@ -102,6 +102,12 @@ impl<'a> Candidates<'a> {
         })
     }
 
+    /// Why none of them gives anything for an item, if none is permitted to (spec 3.4).
+    fn why_none(self, item: &RequestedItem) -> Denial {
+        let is_unknown = self.pricing(item).next().is_none() && self.iter().next().is_some();
+        if is_unknown { Denial::UnknownItem } else { Denial::NoLineItem }
+    }
+
     /// Those of them that the rules permit, each with its rate and with what caps it.
     fn permitted<'b>(
         self,
@@ -267,19 +273,13 @@ fn allocate<B: Balances>(
     kind: LineKind,
 ) -> Result<Verdict, Missing> {
     let prices = Prices::of(item);
-    if candidates.pricing(item).next().is_none() {
-        let is_none = candidates.iter().next().is_none();
-        let denial = if is_none { Denial::NoLineItem } else { Denial::UnknownItem };
-        return Ok(Verdict::Denied(denial));
-    }
-    if candidates.permitted(&prices).next().is_none() {
-        return Ok(Verdict::Denied(Denial::NoLineItem));
-    }
     let mut shares: Vec<Share<'_>> = Vec::new();
     // What is still missing, and the rate it is counted at; nobody has given anything at first.
     let mut missing: Option<(Rate, Tokens)> = None;
+    let mut is_permitted = false;
     'passes: for pass in [Pass::Entitled, Pass::Overdraft] {
         for (line_item, rate, cap) in candidates.permitted(&prices) {
+            is_permitted = true;
             let rate = match rate {
                 Ok(rate) => rate,
                 Err(error) => {
@@ -309,7 +309,8 @@ fn allocate<B: Balances>(
         }
     }
     if !matches!(missing, Some((_, Tokens::ZERO))) {
-        return Ok(Verdict::Denied(Denial::Insufficient));
+        let denial = if is_permitted { Denial::Insufficient } else { candidates.why_none(item) };
+        return Ok(Verdict::Denied(denial));
     }
     for share in &shares {
         books.charge(share, kind)?;
