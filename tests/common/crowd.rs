@@ -304,7 +304,7 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
 }
 
 /// The same tag is always the same requester.
-fn tagged_who(tag: &str) -> Who {
+pub fn tagged_who(tag: &str) -> Who {
     let seed = tag.bytes().fold(7, |seed, byte| super::dice::mixed(seed ^ u64::from(byte)));
     any_who(&mut Dice::new(seed))
 }

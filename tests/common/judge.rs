@@ -11,8 +11,8 @@ use farebox::domain::ids::Sequence;
 use farebox::domain::refusal::Refusal;
 use farebox::error::{BrokerError, Effect};
 
-use super::crowd::{Attempt, Call, Outcome, Told};
-use super::model::{LineItemState, OnDeny, Refused, SessionState};
+use super::crowd::{Attempt, Call, Outcome, Told, tagged_who};
+use super::model::{LineItemState, Model, OnDeny, Refused, SessionState};
 use super::product;
 use super::replay::Replay;
 
@@ -259,6 +259,13 @@ fn is_live(state: SessionState) -> bool {
     matches!(state, SessionState::Idle | SessionState::Active)
 }
 
+/// The model, asked by whom the attempt was.
+fn asked_by(model: &Model, attempt: &Attempt) -> Model {
+    let mut model = model.clone();
+    model.ask_as(tagged_who(&attempt.tag));
+    model
+}
+
 /// Whether the model would refuse now, and for the same reason.
 fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
     let model = &replay.model;
@@ -327,15 +334,16 @@ fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
         }
         (Call::Access(instance, items), Refusal::FormulaFailed(_)) => {
             let instance = instance.to_string();
-            model
-                .instants_until(attempt.clock_after)
-                .into_iter()
-                .any(|at| model.clone().access(at, &instance, items) == Err(Refused::Invalid))
+            model.instants_until(attempt.clock_after).into_iter().any(|at| {
+                let mut model = asked_by(model, attempt);
+                model.access(at, &instance, items) == Err(Refused::Invalid)
+            })
         }
         (Call::PutSession(id, items, on_deny), Refusal::FormulaFailed(_)) => {
             let id = id.to_string();
             model.instants_until(attempt.clock_after).into_iter().any(|at| {
-                model.clone().put_session(at, &id, items, *on_deny) == Err(Refused::Invalid)
+                let mut model = asked_by(model, attempt);
+                model.put_session(at, &id, items, *on_deny) == Err(Refused::Invalid)
             })
         }
         (_, _) => panic!("nobody may be told so: {attempt:?}"),
