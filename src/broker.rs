@@ -180,13 +180,8 @@ impl Broker {
     /// [`Refusal::UnknownInstance`].
     pub async fn line_items(&self, scope: Scope) -> Answer<Vec<LineItemView>> {
         self.read(scope, |core, instance, _, _| async move {
-            let line_items: Vec<_> = instance.catalogue().in_charging_order().cloned().collect();
-            let mut views = Vec::with_capacity(line_items.len());
-            for line_item in line_items {
-                let balance = core.line_item_state(&instance, line_item.number).await?.state;
-                views.push(LineItemView { instance: instance.entry.id, line_item, balance });
-            }
-            Ok(views)
+            let line_items = instance.catalogue().in_charging_order().cloned().collect();
+            core.line_item_views(&instance, line_items).await
         })
         .await
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::catalogue::LineItemView;
 use super::directory::{Found, Versioned};
 use super::ledger::Owner;
 use super::line_item::LineItemMessage;
@@ -17,7 +18,7 @@ use super::turn::Instance;
 use super::{Core, answered};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{LineItemNumber, Sequence, SessionId};
-use crate::domain::line_item::Balance;
+use crate::domain::line_item::{Balance, LineItem};
 use crate::domain::refusal::Refusal;
 use crate::domain::session::Session;
 use crate::error::BrokerError;
@@ -54,6 +55,20 @@ impl Core {
         self.note_rebuild(Owner::LineItem(number), balance.last)?;
         self.directory.add_line_item(number, balance.clone());
         Ok(balance)
+    }
+
+    /// Line items with their balances. The caller holds the exclusive turn.
+    pub(crate) async fn line_item_views(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        line_items: Vec<Arc<LineItem>>,
+    ) -> Result<Vec<LineItemView>, BrokerError> {
+        let mut views = Vec::with_capacity(line_items.len());
+        for line_item in line_items {
+            let balance = self.line_item_state(instance, line_item.number).await?.state;
+            views.push(LineItemView { instance: instance.entry.id, line_item, balance });
+        }
+        Ok(views)
     }
 
     /// A session's state. The caller holds the exclusive turn, so a dead owner is rebuilt.

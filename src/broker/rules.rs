@@ -84,11 +84,7 @@ impl Broker {
             let more = listed.len() > PAGE_SIZE_DEFAULT;
             listed.truncate(PAGE_SIZE_DEFAULT);
             let last = listed.last().map(|line_item| line_item.number.created());
-            let mut views = Vec::with_capacity(listed.len());
-            for line_item in listed {
-                let balance = core.line_item_state(&instance, line_item.number).await?.state;
-                views.push(LineItemView { instance: instance.entry.id, line_item, balance });
-            }
+            let views = core.line_item_views(&instance, listed).await?;
             Ok((views, if more { last } else { None }))
         })
         .await
