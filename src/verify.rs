@@ -126,7 +126,7 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
 /// A journal that cannot be read at all is not wrong.
 fn judged(error: journal::OpenError) -> VerifyError {
     match error.code() {
-        "journal-io" | "journal-format-newer" => VerifyError::Unusable(OpenError::Journal(error)),
+        "journal-io" | "journal-format-other" => VerifyError::Unusable(OpenError::Journal(error)),
         _ => VerifyError::Wrong(error.to_string()),
     }
 }

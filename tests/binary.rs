@@ -18,7 +18,7 @@
 //! * `snapshots.rs`, modes left to the umask: `everything_is_for_its_owner_only_…`
 //! * `keys.rs`, keys written under their own names: `a_first_start_that_is_killed_anywhere_…`
 //! * `open.rs` and `verify.rs`, snapshots opened before the version is checked:
-//!   `a_directory_of_a_newer_format_…`
+//!   `a_directory_of_another_format_…`
 //! * `verify.rs`, sums not compared; `replay.rs`, offset of a record off by some bytes:
 //!   `verify_names_the_place_of_a_record_that_lies`
 //! * `demo.rs`, signals not heard; directory not removed: `a_demo_that_is_stopped_…`

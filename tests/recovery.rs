@@ -311,7 +311,7 @@ fn a_snapshot_pass_interrupted_at_any_step_leaves_a_start_with_the_same_state() 
 }
 
 #[test]
-fn a_journal_of_a_later_format_is_refused_and_left_alone() {
+fn a_journal_of_another_format_is_refused_and_left_alone() {
     let disk = MemoryDisk::new();
     let mut rig = Rig::open(in_memory(disk.clone(), MemorySnapshots::new()), 29);
     rig.calls(5, |_| {});
@@ -330,7 +330,7 @@ fn a_journal_of_a_later_format_is_refused_and_left_alone() {
     let storage = in_memory(later.clone(), MemorySnapshots::new());
     let refused = reopen_unjudged(storage).err().expect("it is refused");
     let OpenError::Journal(refused) = refused else { panic!("{refused}") };
-    assert_eq!(refused.code(), "journal-format-newer", "{refused}");
+    assert_eq!(refused.code(), "journal-format-other", "{refused}");
     assert_eq!(before, later.files(), "what is refused is not touched");
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use farebox::auth::{Principal, Scope};
 use farebox::broker::{AccessAnswer, Answer, Broker, Options, Reach};
-use farebox::domain::ids::Requester;
+use farebox::domain::ids::{Document, Requester};
 use farebox::domain::limits::LINE_ITEMS_CHARGED_MAX;
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
@@ -20,30 +20,46 @@ use farebox::error::BrokerError;
 
 type Anything = Box<dyn std::error::Error>;
 
-/// Asks for so many counts of an item that costs one token.
+/// Asks for so many counts of an item that costs one token, with as much `metaData` as a body holds
+/// on others that cost nothing.
 async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
     let requester = Requester {
         kind: "user".parse().expect("a text"),
         value: "LisaBarry".parse().expect("a text"),
         dictionary: Dictionary::default(),
     };
-    let item = RequestedItem {
-        name: "One".parse().expect("a text"),
+    let item = |name: &str, count: usize, metadata| RequestedItem {
+        name: name.parse().expect("a text"),
         version: "".parse().expect("a text"),
         count: count.to_string().parse().expect("a count"),
-        metadata: None,
+        metadata,
         variables: Variables::default(),
     };
-    let request = Arc::new(AccessRequest { requester, items: vec![item] });
+    let widest = format!(r#"{{"note":"{}"}}"#, "x".repeat(16_000));
+    let free = item("Free", 1, Some(Document::from_checked(&widest)));
+    let mut items = vec![free; 65];
+    items.push(item("One", count, None));
+    let request = Arc::new(AccessRequest { requester, items });
     broker.session_access(Reach::Instance(scope), id, request, OnDeny::Rollback).await
 }
 
 #[tokio::test]
 async fn whatever_a_session_is_granted_can_be_closed() -> Result<(), Anything> {
     let broker = Broker::open(Options::memory()).await?.broker;
-    let price = RatedItem { name: "One".parse()?, version: "".parse()?, rate: "1".parse()? };
+    let price = |name: &str, rate: &str| {
+        Ok::<_, Anything>(RatedItem {
+            name: name.parse()?,
+            version: "".parse()?,
+            rate: rate.parse()?,
+        })
+    };
     let (series, version, effective_from) = ("".parse()?, "1".parse()?, Timestamp::default());
-    let table = NewRateTable { series, version, effective_from, items: vec![price] };
+    let table = NewRateTable {
+        series,
+        version,
+        effective_from,
+        items: vec![price("One", "1")?, price("Free", "0")?],
+    };
     broker.publish_rate_table(table).await?;
     let instance = broker.create_instance("ACME".parse()?, "ACME".parse()?).await?.value;
     let scope = Principal::administration().scope(instance.id)?;

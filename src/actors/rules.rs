@@ -96,6 +96,7 @@ impl CatalogueActor {
         let posting = (!gone.all().is_empty()).then(|| Posting {
             line_item: *number,
             activation_id: terms.activation_id.clone(),
+            quantity: Some(terms.quantity),
             after: Balance { counters: gone, ..before },
         });
         let event = Event::ActionsSet {

@@ -117,7 +117,8 @@ impl SessionActor {
     async fn close(&self, call: SessionCall<Pacing>, owned: &mut Versioned<Session>) {
         let correlation = CorrelationId::from_u128(self.core.ledger.fresh_id());
         let decide = |session: &Session, basis: &Basis, view: &View| {
-            let decided = session.decide_close(correlation, basis.session_time(), view)?;
+            let at = basis.session_time();
+            let decided = session.decide_close(correlation, at, &basis.instance, view)?;
             Ok(decided.map(|closed| Event::SessionClosed(Arc::new(closed))))
         };
         self.transact(decide, Decided::pacing, call, owned).await;
@@ -215,7 +216,7 @@ impl SessionActor {
                 let (session, instance) = (session.number, session.instance);
                 return Ok(Ok(Event::Heartbeat { session, instance, heard }));
             }
-            let expired = session.decide_expiry(correlation, view)?;
+            let expired = session.decide_expiry(correlation, &basis.instance, view)?;
             Ok(Ok(Event::SessionExpired(Arc::new(expired))))
         };
         let mut view = self.instance.view(Vec::new());

@@ -26,9 +26,7 @@ use crate::domain::session::{ChargeLine, Ended, Need, PaidPeriod, Session, State
 use crate::domain::session_time::Outage;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
-use crate::journal::code::{
-    CodeError, Coded, Reader, coded_enum, coded_struct, put_marked, take_marked,
-};
+use crate::journal::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
 use crate::journal::{ENTRIES_MAX, Entry, Mark, SnapshotError, Snapshots};
 
 /// What an entry holds.
@@ -118,26 +116,8 @@ coded_struct! {
     Session { number, id, instance, created, state, last_heartbeat, last_access_request }
     Use { request, period, charges }
     PaidPeriod { from, length, heartbeat }
+    ChargeLine { item, line_item, activation_id, rate, tokens, action }
     KeptConfiguration { record, at, by, settings }
-}
-
-impl Coded for ChargeLine {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        put_marked(self.item as u64, self.action.is_some(), bytes);
-        self.line_item.put(bytes);
-        self.activation_id.put(bytes);
-        self.tokens.put(bytes);
-        self.action.iter().for_each(|action| action.put(bytes));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<ChargeLine, CodeError> {
-        let (item, has_rules) = take_marked(reader)?;
-        let item = reader.check(usize::try_from(item).ok(), "a number is too large")?;
-        let (line_item, activation_id) = (Coded::take(reader)?, Coded::take(reader)?);
-        let tokens = Coded::take(reader)?;
-        let action = if has_rules { Some(Coded::take(reader)?) } else { None };
-        Ok(ChargeLine { item, line_item, activation_id, tokens, action })
-    }
 }
 
 coded_enum!(Kept {

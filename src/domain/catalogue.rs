@@ -134,6 +134,12 @@ impl InstanceCatalogue {
         self.by_activation_id.get(activation_id)
     }
 
+    /// The whole tokens that a line item maps, unless it is deleted.
+    pub fn quantity(&self, number: LineItemNumber, activation_id: &Text) -> Option<u64> {
+        let found = self.find(activation_id.as_str())?;
+        (found.number == number).then_some(found.terms.quantity)
+    }
+
     /// The condition of this id.
     pub fn condition(&self, id: ConditionId) -> Option<&Condition> {
         self.conditions.get(&id).map(Arc::as_ref)

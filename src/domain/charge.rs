@@ -65,6 +65,11 @@ impl<'a> Candidates<'a> {
         Candidates { now, published, instance, rates, tolerant, requester }
     }
 
+    /// The catalogue that they are taken from.
+    pub fn instance(&self) -> &'a InstanceCatalogue {
+        self.instance
+    }
+
     fn iter(self) -> impl Iterator<Item = &'a LineItem> {
         let line_items = self.instance.in_charging_order().map(Arc::as_ref);
         line_items.filter(move |line_item| line_item.is_candidate(self.now, self.tolerant))
@@ -184,6 +189,8 @@ pub struct Refund {
     pub activation_id: Text,
     /// Which item of the session's set the charge was for.
     pub item: usize,
+    /// The rate that it was charged at.
+    pub rate: Rate,
     /// How much; may be nothing.
     pub tokens: Tokens,
     /// Through which action it was charged.
@@ -215,7 +222,7 @@ pub fn one_off(
     candidates: Candidates<'_>,
     balances: &impl Balances,
 ) -> Result<Result<Decision, NoPrice>, Missing> {
-    let mut books = Books::over(balances);
+    let mut books = Books::over(balances, candidates.instance);
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         verdicts.push(allocate(item, candidates, &mut books, LineKind::Final)?);
@@ -234,7 +241,7 @@ pub fn whole_set(
     candidates: Candidates<'_>,
     balances: &impl Balances,
 ) -> Result<Result<Decision, Denied>, Missing> {
-    let mut books = Books::over(balances);
+    let mut books = Books::over(balances, candidates.instance);
     books.credit(refunds)?;
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
@@ -252,8 +259,12 @@ pub fn whole_set(
 }
 
 /// The balances after `refunds`: each ends one charge line of a session's period.
-pub fn refunded(refunds: &[Refund], balances: &impl Balances) -> Result<Vec<Posting>, Missing> {
-    let mut books = Books::over(balances);
+pub fn refunded(
+    refunds: &[Refund],
+    instance: &InstanceCatalogue,
+    balances: &impl Balances,
+) -> Result<Vec<Posting>, Missing> {
+    let mut books = Books::over(balances, instance);
     books.credit(refunds)?;
     Ok(books.close())
 }
@@ -356,14 +367,15 @@ enum Pass {
 /// The balances as a decision would leave them, over those it only reads.
 struct Books<'a, B> {
     balances: &'a B,
+    instance: &'a InstanceCatalogue,
     postings: Vec<Posting>,
     /// The first item whose formula fails.
     no_price: Option<NoPrice>,
 }
 
 impl<'a, B: Balances> Books<'a, B> {
-    fn over(balances: &'a B) -> Books<'a, B> {
-        Books { balances, postings: Vec::new(), no_price: None }
+    fn over(balances: &'a B, instance: &'a InstanceCatalogue) -> Books<'a, B> {
+        Books { balances, instance, postings: Vec::new(), no_price: None }
     }
 
     /// The postings, each with the counters that it changes.
@@ -416,7 +428,7 @@ impl<'a, B: Balances> Books<'a, B> {
 
     fn charge(&mut self, share: &Share<'_>, kind: LineKind) -> Result<(), Missing> {
         let LineItem { number, terms, .. } = share.line_item;
-        let posting = self.posting(*number, &terms.activation_id)?;
+        let posting = self.posting(*number, &terms.activation_id, Some(terms.quantity))?;
         posting.after.used = sum(posting.after.used, share.tokens);
         if let Some(action) = share.action {
             let counters = &mut posting.after.counters;
@@ -428,7 +440,9 @@ impl<'a, B: Balances> Books<'a, B> {
 
     fn credit(&mut self, refunds: &[Refund]) -> Result<(), Missing> {
         for refund in refunds {
-            let after = &mut self.posting(refund.line_item, &refund.activation_id)?.after;
+            let Refund { line_item, activation_id, .. } = refund;
+            let quantity = self.instance.quantity(*line_item, activation_id);
+            let after = &mut self.posting(*line_item, activation_id, quantity)?.after;
             let used = after.used.checked_sub(refund.tokens);
             after.used = used.expect("what is refunded was charged before");
             refund.action.into_iter().for_each(|action| {
@@ -444,13 +458,14 @@ impl<'a, B: Balances> Books<'a, B> {
         &mut self,
         line_item: LineItemNumber,
         activation_id: &Text,
+        quantity: Option<u64>,
     ) -> Result<&mut Posting, Missing> {
         let found = self.postings.iter().position(|posting| posting.line_item == line_item);
         let index = match (found, self.balances.known(line_item)) {
             (Some(index), _) => index,
             (None, Known::Balance(after)) => {
                 let activation_id = activation_id.clone();
-                self.postings.push(Posting { line_item, activation_id, after });
+                self.postings.push(Posting { line_item, activation_id, quantity, after });
                 self.postings.len() - 1
             }
             (None, Known::NothingEntitled | Known::Nothing) => return Err(Missing(line_item)),

@@ -169,7 +169,9 @@ pub struct SessionAccess {
     pub request: Arc<AccessRequest>,
     /// What became of each item.
     pub verdicts: Vec<Verdict>,
-    /// What the end of the current period gives back; one line per charge line that it closes.
+    /// What had been asked for the period that ends here, if one does.
+    pub ended: Option<Arc<AccessRequest>>,
+    /// What its end gives back; one line per charge line that it closes.
     pub refunds: Vec<Refund>,
     /// The balances from here on.
     pub postings: Vec<Posting>,
@@ -199,6 +201,8 @@ pub struct AutomaticCharge {
     pub instance: InstanceNumber,
     /// The id of the charge.
     pub correlation: CorrelationId,
+    /// The session's set, and who asked for it: in the period that is over and in the next.
+    pub request: Arc<AccessRequest>,
     /// What became of each item of the session's set.
     pub verdicts: Vec<Verdict>,
     /// The charge lines of the period that is over: nothing is left of them to give back.
@@ -218,6 +222,8 @@ pub struct SessionClosed {
     pub instance: InstanceNumber,
     /// The id of the refund.
     pub correlation: CorrelationId,
+    /// What had been asked for the period that ends here; none where it was IDLE.
+    pub ended: Option<Arc<AccessRequest>>,
     /// What it gives back; one line per charge line that it closes.
     pub refunds: Vec<Refund>,
     /// The balances from here on.

@@ -194,6 +194,8 @@ pub struct Posting {
     pub line_item: LineItemNumber,
     /// Its name, so that the journal reads on its own.
     pub activation_id: Text,
+    /// The whole tokens that its producer maps; none where it is deleted.
+    pub quantity: Option<u64>,
     /// The balance from this record on; of the counters those that it changes.
     pub after: Balance,
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use self::due::{Due, DueKind, Pacing};
+use super::catalogue::InstanceCatalogue;
 use super::charge::{self, Balances, Candidates, Denied, Missing, Refund, Verdict};
 use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
 use super::ids::{
@@ -23,7 +24,7 @@ use super::request::AccessRequest;
 use super::rounding;
 use super::session_time::SessionTime;
 use super::time::{Period, Timestamp};
-use super::tokens::Tokens;
+use super::tokens::{Rate, Tokens};
 
 /// A timeline in one instance in which a set of items is charged in advance (spec 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub struct ChargeLine {
     pub line_item: LineItemNumber,
     /// Its name.
     pub activation_id: Text,
+    /// Its price for one count.
+    pub rate: Rate,
     /// How much.
     pub tokens: Tokens,
     /// Through which action.
@@ -120,8 +123,8 @@ impl ChargeLine {
     /// All of it given back.
     fn undone(&self) -> Refund {
         let (line_item, activation_id) = (self.line_item, self.activation_id.clone());
-        let (tokens, action) = (self.tokens, self.action);
-        Refund { line_item, activation_id, item: self.item, tokens, action }
+        let ChargeLine { item, rate, tokens, action, .. } = *self;
+        Refund { line_item, activation_id, item, rate, tokens, action }
     }
 }
 
@@ -223,6 +226,14 @@ impl Session {
         }
     }
 
+    /// What was asked for the current period, if it has paid for one.
+    pub fn asked(&self) -> Option<Arc<AccessRequest>> {
+        match &self.state {
+            State::Active(usage) => Some(Arc::clone(&usage.request)),
+            State::Idle { .. } | State::Ended { .. } => None,
+        }
+    }
+
     /// What is given back if the current period ends at `now`: one line per charge (spec 4.8).
     pub fn refunds_at(&self, now: SessionTime) -> Vec<Refund> {
         let State::Active(usage) = &self.state else { return Vec::new() };
@@ -248,6 +259,7 @@ impl Session {
         }
         let refunds = self.refunds_at(now);
         let access = |verdicts, refunds, postings, next| SessionAccess {
+            ended: if next == Next::Unchanged { None } else { self.asked() },
             session: self.number,
             instance: self.instance,
             correlation: command.correlation,
@@ -263,7 +275,7 @@ impl Session {
                 State::Active(_) => Next::Halted,
                 State::Idle { .. } | State::Ended { .. } => Next::Unchanged,
             };
-            let postings = charge::refunded(&refunds, balances)?;
+            let postings = charge::refunded(&refunds, candidates.instance(), balances)?;
             return Ok(Ok(access(Vec::new(), refunds, postings, next)));
         }
         let set = charge::whole_set(&command.request.items, &refunds, candidates, balances)?;
@@ -280,7 +292,7 @@ impl Session {
                 access(denied.verdicts, Vec::new(), Vec::new(), Next::Unchanged)
             }
             (Err(denied), OnDeny::Terminate) => {
-                let postings = charge::refunded(&refunds, balances)?;
+                let postings = charge::refunded(&refunds, candidates.instance(), balances)?;
                 access(denied.verdicts, refunds, postings, Next::Terminated)
             }
         }))
@@ -291,15 +303,16 @@ impl Session {
         &self,
         correlation: CorrelationId,
         now: SessionTime,
+        catalogue: &InstanceCatalogue,
         balances: &impl Balances,
     ) -> Result<Result<SessionClosed, Refusal>, Missing> {
         if let State::Ended { how, .. } = self.state {
             return Ok(Err(Refusal::SessionEnded(how)));
         }
         let refunds = self.refunds_at(now);
-        let postings: Vec<Posting> = charge::refunded(&refunds, balances)?;
-        let (session, instance) = (self.number, self.instance);
-        Ok(Ok(SessionClosed { session, instance, correlation, refunds, postings }))
+        let postings = charge::refunded(&refunds, catalogue, balances)?;
+        let (session, instance, ended) = (self.number, self.instance, self.asked());
+        Ok(Ok(SessionClosed { session, instance, correlation, ended, refunds, postings }))
     }
 
     /// Notes a sign of life that need not be recorded (spec 4.4).
@@ -396,6 +409,7 @@ fn charge_lines(verdicts: &[Verdict], postings: &[Posting]) -> Vec<ChargeLine> {
                 item,
                 line_item: take.line_item,
                 activation_id: posting.activation_id.clone(),
+                rate: take.rate,
                 tokens: take.tokens,
                 action: take.action,
             });

@@ -370,26 +370,6 @@ macro_rules! coded_ids {
 coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId ;
     InstanceNumber, LineItemNumber, SessionNumber, RateTableNumber);
 
-/// Stands where a number does that is never as large, and says that the number follows, and in the
-/// end something that was not written before there were rules of access.
-const RULES_FOLLOW: u64 = u64::MAX;
-
-/// A number with what belongs to it in the end, or alone as it was written before.
-pub(crate) fn put_marked(number: u64, has_rules: bool, bytes: &mut Vec<u8>) {
-    if has_rules {
-        RULES_FOLLOW.put(bytes);
-    }
-    number.put(bytes);
-}
-
-/// The number, and whether something belongs to it in the end.
-pub(crate) fn take_marked(reader: &mut Reader<'_>) -> Result<(u64, bool), CodeError> {
-    match u64::take(reader)? {
-        RULES_FOLLOW => Ok((u64::take(reader)?, true)),
-        number => Ok((number, false)),
-    }
-}
-
 /// A struct is its fields in this order.
 macro_rules! coded_struct {
     ($($name:ident { $($field:ident),* $(,)? })*) => {

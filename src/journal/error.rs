@@ -56,18 +56,18 @@ pub enum OpenError {
         /// How that is known.
         reason: String,
     },
-    /// Written by a later farebox. Nothing was touched.
+    /// Written by another farebox. Nothing was touched.
     #[error(
-        "`{file}` has format version {version}, this farebox reads up to {newest}: start the newer \
-         farebox that wrote it"
+        "`{file}` has format version {version}, this farebox reads {known}: start the farebox that \
+         wrote it"
     )]
-    NewerFormat {
+    OtherFormat {
         /// The file that says so.
         file: String,
         /// The version found.
         version: u32,
-        /// The newest version this program reads.
-        newest: u32,
+        /// The version that this program reads.
+        known: u32,
     },
     /// A file of another journal lies in this directory.
     #[error(
@@ -116,7 +116,7 @@ impl OpenError {
         match self {
             OpenError::Damaged { .. } => "journal-damaged",
             OpenError::MissingSegment { .. } => "journal-segment-missing",
-            OpenError::NewerFormat { .. } => "journal-format-newer",
+            OpenError::OtherFormat { .. } => "journal-format-other",
             OpenError::OtherJournal { .. } => "journal-mixed",
             OpenError::NoRoom { .. } => "journal-no-room",
             OpenError::Io { .. } => "journal-io",

@@ -1,26 +1,21 @@
 //! THE persistence format of records: an event's bytes, and back. docs/journal-format.md describes
 //! it; the format version in every segment's header covers it.
 
-use std::sync::Arc;
-
-use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct, put_marked, take_marked};
+use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
 use crate::domain::charge::{Denial, Refund, Take, Verdict};
 use crate::domain::configuration::Setting;
 use crate::domain::event::{
     Access, AutomaticCharge, Event, Next, Record, SessionAccess, SessionClosed,
 };
 use crate::domain::formula::Formula;
-use crate::domain::ids::{Document, Requester};
+use crate::domain::ids::Requester;
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
 use crate::domain::price::Price;
 use crate::domain::rates::{NewRateTable, RatedItem};
 use crate::domain::request::{AccessRequest, RequestedItem};
-use crate::domain::rules::{
-    Action, Clause, Condition, Counters, Dictionary, Effect, Operator, Rule,
-};
+use crate::domain::rules::{Action, Clause, Condition, Effect, Operator, Rule};
 use crate::domain::session_time::Outage;
-use crate::domain::tokens::Rate;
 use crate::domain::variables::{Number, Variable, Variables};
 
 /// Appends a record's bytes.
@@ -45,45 +40,37 @@ coded_struct! {
     Terms {
         activation_id, state, quantity, start, end, elastic, series, overdraft, reset_frequency,
     }
-    Posting { line_item, activation_id, after }
+    Balance { used, open_lines, counters }
+    Posting { line_item, activation_id, quantity, after }
+    Take { line_item, rate, tokens, action }
+    Refund { line_item, activation_id, item, rate, tokens, action }
+    Requester { kind, value, dictionary }
+    RequestedItem { name, version, count, metadata, variables }
     AccessRequest { requester, items }
     Condition { id, place, name, rule }
     Clause { key, operator, values }
     Action { id, name, condition, effect }
     Access { instance, correlation, request, verdicts, postings }
     SessionAccess {
-        session, instance, correlation, refund_correlation, request, verdicts, refunds, postings,
-        next,
+        session, instance, correlation, refund_correlation, request, verdicts, ended, refunds,
+        postings, next,
     }
-    SessionClosed { session, instance, correlation, refunds, postings }
-    AutomaticCharge { session, instance, correlation, verdicts, refunds, postings, next }
+    SessionClosed { session, instance, correlation, ended, refunds, postings }
+    AutomaticCharge {
+        session, instance, correlation, request, verdicts, refunds, postings, next,
+    }
     Outage { from, to }
 }
 
-/// Stands where a rate does and says that the text of a formula follows. No rate is as large.
-const FORMULA_FOLLOWS: u64 = u64::MAX;
-
-/// A rate, as it was written before there were formulas; or a number that is none, and the formula.
-impl Coded for Price {
+/// A formula is its text.
+impl Coded for Formula {
     fn put(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Price::Rate(rate) => rate.units().put(bytes),
-            Price::Formula(formula) => {
-                FORMULA_FOLLOWS.put(bytes);
-                formula.as_str().to_owned().put(bytes);
-            }
-        }
+        self.as_str().to_owned().put(bytes);
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<Price, CodeError> {
-        match u64::take(reader)? {
-            FORMULA_FOLLOWS => {
-                let formula = Formula::parse(&String::take(reader)?).ok();
-                let formula = reader.check(formula, "not a formula")?;
-                Ok(Price::Formula(Arc::new(formula)))
-            }
-            units => reader.check(Rate::from_units(units), "not a rate").map(Price::Rate),
-        }
+    fn take(reader: &mut Reader<'_>) -> Result<Formula, CodeError> {
+        let formula = Formula::parse(&String::take(reader)?).ok();
+        reader.check(formula, "not a formula")
     }
 }
 
@@ -101,124 +88,14 @@ impl Coded for Number {
     }
 }
 
-/// What follows a requested item's count: bits of one byte. Before there were variables, the first
-/// alone: that of an option.
-const METADATA_FOLLOWS: u8 = 1;
-const VARIABLES_FOLLOW: u8 = 2;
-
-impl Coded for RequestedItem {
+impl Coded for Variables {
     fn put(&self, bytes: &mut Vec<u8>) {
-        let RequestedItem { name, version, count, metadata, variables } = self;
-        name.put(bytes);
-        version.put(bytes);
-        count.put(bytes);
-        let has = |bit: u8, is_there: bool| if is_there { bit } else { 0 };
-        let has_metadata = has(METADATA_FOLLOWS, metadata.is_some());
-        bytes.push(has_metadata | has(VARIABLES_FOLLOW, !variables.is_empty()));
-        if let Some(metadata) = metadata {
-            metadata.put(bytes);
-        }
-        if !variables.is_empty() {
-            variables.all().to_vec().put(bytes);
-        }
+        self.all().to_vec().put(bytes);
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<RequestedItem, CodeError> {
-        let (name, version, count) =
-            (Coded::take(reader)?, Coded::take(reader)?, Coded::take(reader)?);
-        let follow = reader.byte()?;
-        if follow > METADATA_FOLLOWS | VARIABLES_FOLLOW {
-            return reader.fail("something unknown follows a requested item");
-        }
-        let has = |bit: u8| follow & bit != 0;
-        let metadata = if has(METADATA_FOLLOWS) { Some(Coded::take(reader)?) } else { None };
-        let variables = if has(VARIABLES_FOLLOW) { Vec::take(reader)? } else { Vec::new() };
-        let variables = Variables::new(variables).ok();
-        let variables = reader.check(variables, "not the variables of an item")?;
-        Ok(RequestedItem { name, version, count, metadata, variables })
-    }
-}
-
-impl Coded for Balance {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.used.put(bytes);
-        let has_rules = self.counters != Counters::default();
-        put_marked(self.open_lines, has_rules, bytes);
-        if has_rules {
-            self.counters.put(bytes);
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Balance, CodeError> {
-        let used = Coded::take(reader)?;
-        let (open_lines, has_rules) = take_marked(reader)?;
-        let counters = if has_rules { Coded::take(reader)? } else { Counters::default() };
-        Ok(Balance { used, open_lines, counters })
-    }
-}
-
-impl Coded for Take {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.line_item.put(bytes);
-        put_marked(self.rate.units(), self.action.is_some(), bytes);
-        self.tokens.put(bytes);
-        self.action.iter().for_each(|action| action.put(bytes));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Take, CodeError> {
-        let line_item = Coded::take(reader)?;
-        let (units, has_rules) = take_marked(reader)?;
-        let rate = reader.check(Rate::from_units(units), "not a rate")?;
-        let tokens = Coded::take(reader)?;
-        let action = if has_rules { Some(Coded::take(reader)?) } else { None };
-        Ok(Take { line_item, rate, tokens, action })
-    }
-}
-
-impl Coded for Refund {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.line_item.put(bytes);
-        self.activation_id.put(bytes);
-        put_marked(self.item as u64, self.action.is_some(), bytes);
-        self.tokens.put(bytes);
-        self.action.iter().for_each(|action| action.put(bytes));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Refund, CodeError> {
-        let (line_item, activation_id) = (Coded::take(reader)?, Coded::take(reader)?);
-        let (item, has_rules) = take_marked(reader)?;
-        let item = reader.check(usize::try_from(item).ok(), "a number is too large")?;
-        let tokens = Coded::take(reader)?;
-        let action = if has_rules { Some(Coded::take(reader)?) } else { None };
-        Ok(Refund { line_item, activation_id, item, tokens, action })
-    }
-}
-
-/// What is known of a requester: nothing, or (2) the pairs of its dictionary. Before there were
-/// rules of access, (1) a JSON text that nothing was made of.
-impl Coded for Requester {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.kind.put(bytes);
-        self.value.put(bytes);
-        let has_pairs = !self.dictionary.pairs().is_empty();
-        bytes.push(if has_pairs { 2 } else { 0 });
-        if has_pairs {
-            self.dictionary.put(bytes);
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Requester, CodeError> {
-        let (kind, value) = (Coded::take(reader)?, Coded::take(reader)?);
-        let dictionary = match reader.byte()? {
-            0 => Dictionary::default(),
-            1 => {
-                Document::take(reader)?;
-                Dictionary::default()
-            }
-            2 => Coded::take(reader)?,
-            _ => return reader.fail("not what follows a requester"),
-        };
-        Ok(Requester { kind, value, dictionary })
+    fn take(reader: &mut Reader<'_>) -> Result<Variables, CodeError> {
+        let variables = Variables::new(Vec::take(reader)?).ok();
+        reader.check(variables, "not the variables of an item")
     }
 }
 
@@ -243,6 +120,11 @@ coded_enum!(Event {
     18 => ConditionsSet { instance, conditions },
     19 => ConditionsDeleted { instance, conditions },
     20 => ActionsSet { instance, number, activation_id, actions, posting },
+});
+
+coded_enum!(Price {
+    1 => Rate(rate),
+    2 => Formula(formula),
 });
 
 coded_enum!(Rule {

@@ -10,9 +10,9 @@ use crate::domain::ids::Sequence;
 pub type Hash = [u8; 32];
 
 /// The longest record the journal takes.
-pub const RECORD_BYTES_MAX: usize = 1 << 20;
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
 
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const BATCH_HEADER_BYTES: usize = 88;
 pub(super) const RECORD_PREFIX_BYTES: usize = 4;
@@ -89,8 +89,8 @@ pub(super) enum Page {
     /// Prepared: all zeros.
     Unused,
     Used(SegmentHeader),
-    /// Intact, but of a later format.
-    Newer(u32),
+    /// Intact, but of another format.
+    Other(u32),
     Bad(&'static str),
 }
 
@@ -123,7 +123,7 @@ impl SegmentHeader {
 
 impl Page {
     /// Magic, version and the checksum in the last four bytes stay where they are in every
-    /// version, so that a flipped bit is never taken for a newer format.
+    /// version, so that a flipped bit is never taken for another format.
     pub(super) fn decode(page: &[u8]) -> Page {
         if page.len() != PAGE_BYTES {
             return Page::Bad("the file ends inside its first page");
@@ -143,8 +143,8 @@ impl Page {
             return Some(Page::Bad("this is not a segment of a farebox journal"));
         }
         let version = fields.u32()?;
-        if version > VERSION {
-            return Some(Page::Newer(version));
+        if version != VERSION {
+            return Some(Page::Other(version));
         }
         if fields.u32()? != 0 {
             return Some(Page::Bad("the segment names a shard, this journal has none"));
@@ -334,14 +334,14 @@ impl End {
         append_checksum(bytes)
     }
 
-    /// `Err(Some(version))` for an intact mark of a later format, `Err(None)` for a bad one.
+    /// `Err(Some(version))` for an intact mark of another format, `Err(None)` for a bad one.
     pub(super) fn decode(bytes: &[u8]) -> Result<End, Option<u32>> {
         let mut fields = Fields(checked(bytes).ok_or(None)?);
         if fields.take() != Some(END_MAGIC) {
             return Err(None);
         }
         let version = fields.u32().ok_or(None)?;
-        if version > VERSION {
+        if version != VERSION {
             return Err(Some(version));
         }
         let journal = fields.u32().and_then(|_| fields.u128()).ok_or(None)?;

@@ -65,7 +65,7 @@ pub struct Options {
     /// The length of a segment: 16 MiB unless said, at least 8 KiB, at most 1 GiB. May change
     /// between starts.
     pub segment_bytes: u64,
-    /// The longest batch: 4 MiB unless said. Longer queues are written as several.
+    /// The longest batch: 5 MiB unless said. Longer queues are written as several.
     pub batch_bytes_max: usize,
     /// Segments kept ready ahead of the one being written: 2 unless said, at least 1.
     pub prepared_segments: usize,
@@ -88,7 +88,7 @@ pub enum Extent {
 const SEGMENT_BYTES: u64 = 16 << 20;
 const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-const BATCH_BYTES_MAX: usize = 4 << 20;
+const BATCH_BYTES_MAX: usize = 5 << 20;
 
 const _: () = assert!(
     RECORD_BYTES_MAX + RECORD_PREFIX_BYTES + BATCH_HEADER_BYTES <= BATCH_BYTES_MAX,
@@ -215,7 +215,7 @@ impl Journal {
     /// begins a new segment in a new epoch. Returns once that is durable.
     ///
     /// # Errors
-    /// See [`OpenError`]. A damaged, incomplete or newer journal is not touched.
+    /// See [`OpenError`]. A damaged or incomplete journal, or one of another format, is not touched.
     ///
     /// # Panics
     /// If the options are out of their documented ranges: whoever parses settings checks them.

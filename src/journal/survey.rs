@@ -31,22 +31,22 @@ pub(super) fn segment_name(index: u64) -> String {
     format!("{index:010}{SEGMENT_SUFFIX}")
 }
 
-/// Refuses a journal of a later format, before anything around it is touched. Opening it asks this
+/// Refuses a journal of another format, before anything around it is touched. Opening it asks this
 /// too, but whoever keeps something beside the journal should not open that first.
 ///
 /// # Errors
-/// [`OpenError::NewerFormat`]; and what forbids to look.
+/// [`OpenError::OtherFormat`]; and what forbids to look.
 pub fn check_version(disk: &dyn Disk) -> Result<(), OpenError> {
     let names = disk.list().map_err(OpenError::io("."))?;
     for index in names.iter().filter_map(|name| segment_index(name)) {
-        if let (Page::Newer(version), _) = first_page(disk, index)? {
-            return Err(newer(&segment_name(index), version));
+        if let (Page::Other(version), _) = first_page(disk, index)? {
+            return Err(other_format(&segment_name(index), version));
         }
     }
     read_end(disk, &names).map(|_| ())
 }
 
-/// Looks at every file. A newer format is reported before anything else is judged.
+/// Looks at every file. Another format is reported before anything else is judged.
 pub(super) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
     check_version(disk)?;
     let mut names = disk.list().map_err(OpenError::io("."))?;
@@ -128,7 +128,7 @@ impl Survey {
                 self.torn = Some(index);
                 Ok(())
             }
-            Page::Newer(version) => Err(newer(&file, version)),
+            Page::Other(version) => Err(other_format(&file, version)),
         }
     }
 
@@ -190,13 +190,13 @@ fn read_end(disk: &dyn Disk, names: &[String]) -> Result<Option<End>, OpenError>
     let file = disk.open(END_FILE).map_err(OpenError::io(END_FILE))?;
     let bytes = load(file.as_ref()).map_err(OpenError::io(END_FILE))?;
     End::decode(&bytes).map(Some).map_err(|version| match version {
-        Some(version) => newer(END_FILE, version),
+        Some(version) => other_format(END_FILE, version),
         None => OpenError::damaged(END_FILE, 0, "the mark of the last clean stop does not hold"),
     })
 }
 
-fn newer(file: &str, version: u32) -> OpenError {
-    OpenError::NewerFormat { file: file.to_owned(), version, newest: VERSION }
+fn other_format(file: &str, version: u32) -> OpenError {
+    OpenError::OtherFormat { file: file.to_owned(), version, known: VERSION }
 }
 
 fn segment_index(name: &str) -> Option<u64> {

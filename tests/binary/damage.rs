@@ -64,7 +64,7 @@ async fn damage_to_what_was_durable_is_refused_with_file_and_offset() {
 }
 
 #[tokio::test]
-async fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
+async fn a_directory_of_another_format_is_refused_and_not_touched() {
     let home = tempfile::tempdir().unwrap();
     let whole = home.path().join("whole");
     history(&whole).await;
@@ -73,12 +73,12 @@ async fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
         copy(&whole, &data);
         change(&data, file, |bytes| {
             let page = bytes.len().min(PAGE);
-            bytes[8] = 2;
+            bytes[8] = 3;
             let checksum = crc32c::crc32c(&bytes[..page - 4]);
             bytes[page - 4..page].copy_from_slice(&checksum.to_le_bytes());
         });
         let before = tree(&data);
-        let words = ["has format version 2, this farebox reads up to 1: start the newer farebox"];
+        let words = ["has format version 3, this farebox reads 2: start the farebox that wrote it"];
         check_fails(&["verify", "--data", text(&data)], 2, &words).await;
         let serve = ["serve", "--listen", "127.0.0.1:0", "--data", text(&data)];
         check_fails(&serve, 2, &words).await;

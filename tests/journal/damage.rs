@@ -189,16 +189,16 @@ fn a_segment_of_the_same_journals_other_history_is_refused() {
 }
 
 #[test]
-fn a_journal_of_a_newer_format_is_refused_and_not_touched() {
+fn a_journal_of_another_format_is_refused_and_not_touched() {
     let (disk, _) = three_segments();
     let files = image(&disk);
-    for index in [1, 3] {
+    for (index, version) in [(1, 1), (1, 3), (3, 3)] {
         let disk = with(&files, &segment(index), |bytes| {
-            bytes[8] = 2;
+            bytes[8] = version;
             let checksum = crc32c::crc32c(&bytes[..PAGE - 4]);
             bytes[PAGE - 4..PAGE].copy_from_slice(&checksum.to_le_bytes());
         });
-        assert_eq!(refusal(&disk, None), ("journal-format-newer", segment(index), 0));
+        assert_eq!(refusal(&disk, None), ("journal-format-other", segment(index), 0));
     }
 }
 

@@ -209,7 +209,7 @@ pub(crate) fn place(error: &OpenError) -> (String, u64) {
     match error {
         OpenError::Damaged { file, offset, .. } => (file.clone(), *offset),
         OpenError::MissingSegment { file, .. }
-        | OpenError::NewerFormat { file, .. }
+        | OpenError::OtherFormat { file, .. }
         | OpenError::OtherJournal { file, .. }
         | OpenError::NoRoom { file, .. }
         | OpenError::Io { file, .. } => (file.clone(), 0),

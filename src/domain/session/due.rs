@@ -1,7 +1,10 @@
 //! What happens to a session if nobody calls: automatic charges, heartbeat deadlines, the idle limit
 //! (spec 4.2 to 4.4). Whoever runs it does so at its own time and in its order.
 
+use std::sync::Arc;
+
 use super::{ChargeLine, Need, PaidPeriod, Session, State};
+use crate::domain::catalogue::InstanceCatalogue;
 use crate::domain::charge::{self, Balances, Candidates, Denial, Missing, Verdict};
 use crate::domain::event::{AutomaticCharge, Next, SessionClosed};
 use crate::domain::ids::{CorrelationId, SessionNumber};
@@ -119,14 +122,24 @@ impl Session {
             // It would name more line items, old and new, than fit a record: as good as short.
             Ok(granted) => {
                 let denied = granted.verdicts.iter().map(|_| Verdict::Denied(Denial::Insufficient));
-                (denied.collect(), charge::refunded(&refunds, balances)?, Next::Terminated)
+                let postings = charge::refunded(&refunds, candidates.instance(), balances)?;
+                (denied.collect(), postings, Next::Terminated)
             }
             Err(denied) => {
-                (denied.verdicts, charge::refunded(&refunds, balances)?, Next::Terminated)
+                let postings = charge::refunded(&refunds, candidates.instance(), balances)?;
+                (denied.verdicts, postings, Next::Terminated)
             }
         };
-        let (session, instance) = (self.number, self.instance);
-        Ok(AutomaticCharge { session, instance, correlation, verdicts, refunds, postings, next })
+        Ok(AutomaticCharge {
+            session: self.number,
+            instance: self.instance,
+            correlation,
+            request: Arc::clone(&usage.request),
+            verdicts,
+            refunds,
+            postings,
+            next,
+        })
     }
 
     /// The end of a session that was IDLE for too long, or that no heartbeat has come from: then
@@ -135,14 +148,15 @@ impl Session {
     pub fn decide_expiry(
         &self,
         correlation: CorrelationId,
+        catalogue: &InstanceCatalogue,
         balances: &impl Balances,
     ) -> Result<SessionClosed, Missing> {
         let refunds = match &self.state {
             State::Active(usage) => usage.charges.iter().map(ChargeLine::undone).collect(),
             State::Idle { .. } | State::Ended { .. } => Vec::new(),
         };
-        let postings = charge::refunded(&refunds, balances)?;
-        let (session, instance) = (self.number, self.instance);
-        Ok(SessionClosed { session, instance, correlation, refunds, postings })
+        let postings = charge::refunded(&refunds, catalogue, balances)?;
+        let (session, instance, ended) = (self.number, self.instance, self.asked());
+        Ok(SessionClosed { session, instance, correlation, ended, refunds, postings })
     }
 }

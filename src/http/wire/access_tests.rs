@@ -263,6 +263,7 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
             Verdict::Denied(Denial::UnknownItem),
         ],
         postings: vec![Posting {
+            quantity: Some(1000),
             line_item: number,
             activation_id: Text::new("ACT \"01\"").unwrap(),
             after: Balance::default(),
