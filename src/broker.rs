@@ -4,6 +4,7 @@
 mod calls;
 mod open;
 mod rules;
+mod usage;
 
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +14,7 @@ pub use crate::actors::{AccessAnswer, ActionsChange, Answer, InstancePage, LineI
 use open::Passes;
 pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};
+pub use usage::{UsagePage, UsageQuery};
 
 use self::calls::Turn;
 use crate::actors::alarm::catch_up_all;

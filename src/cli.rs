@@ -10,7 +10,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use farebox::verify::{VerifyError, verify};
 
-use crate::{demo, keys, runtime};
+use crate::{demo, export, keys, runtime};
 
 /// An access broker: rate tables, line items and sessions, charged in tokens, exactly and durably.
 #[derive(Debug, Parser)]
@@ -34,6 +34,12 @@ enum Command {
     Demo(Demo),
     /// Checks a data directory that no broker is using: checksums, chain, sums, snapshots.
     Verify(Verify),
+    /// Writes usage rows to stdout: one per item and line item charged or refunded, and per denied
+    /// item.
+    ///
+    /// Reads the journal and nothing else, also beside a broker that is running. The same journal
+    /// always gives the same rows. To go on later, pass the sequence of the last row as --after.
+    Usage(Usage),
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,6 +105,38 @@ struct Verify {
     data: PathBuf,
 }
 
+/// How usage rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UsageFormat {
+    /// Comma-separated values with a line of names. Text that a spreadsheet would run as a formula
+    /// begins with an apostrophe.
+    Csv,
+    /// A line of JSON for each row.
+    Ndjson,
+}
+
+impl From<UsageFormat> for farebox::usage::Format {
+    fn from(format: UsageFormat) -> farebox::usage::Format {
+        match format {
+            UsageFormat::Csv => farebox::usage::Format::Csv,
+            UsageFormat::Ndjson => farebox::usage::Format::Ndjson,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Usage {
+    /// The data directory.
+    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// How the rows are written.
+    #[arg(long)]
+    pub(crate) format: UsageFormat,
+    /// Only rows of records after this one.
+    #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
+    pub(crate) after: u64,
+}
+
 /// What a command ends with.
 #[derive(Debug)]
 pub(crate) enum Ending {
@@ -114,6 +152,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => runtime::serve(serve),
         Command::Token(token) => keys::print_token(&token).map(|()| Ending::Fine),
         Command::Demo(demo) => demo::run(&demo),
+        Command::Usage(usage) => export::run(&usage),
         Command::Verify(Verify { data }) => match verify(&data) {
             Ok(report) => say(&report.to_string()).map(|()| Ending::Fine),
             Err(VerifyError::Wrong(wrong)) => Ok(Ending::Wrong(wrong)),

@@ -62,5 +62,7 @@ pub mod env;
 pub mod error;
 pub mod http;
 pub mod journal;
+mod json;
 pub mod metrics;
+pub mod usage;
 pub mod verify;

@@ -14,6 +14,7 @@ use crate::domain::event::{Event, Record};
 use crate::domain::ids::{LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;
 use crate::domain::tokens::Tokens;
+use crate::domain::usage::Reconciler;
 use crate::journal::{
     self, FilePlace, Mark, SledSnapshots, Snapshots, TornTail, WalkReport, format,
 };
@@ -29,6 +30,8 @@ pub struct Report {
     pub sessions: usize,
     /// Charges less refunds, over all line items.
     pub used: Tokens,
+    /// Usage rows: for each line item they add up to what is used, to the last fraction.
+    pub usage_rows: u64,
     /// The snapshots' watermark, if there are snapshots.
     pub watermark: Option<Sequence>,
     /// Why the snapshots are of no use, if they are not: a start rebuilds them.
@@ -49,7 +52,7 @@ pub enum VerifyError {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { walk, line_items, sessions, used, watermark, .. } = self;
+        let Report { walk, line_items, sessions, used, usage_rows, watermark, .. } = self;
         let last = walk.last.map_or(Sequence::ZERO, |mark| mark.sequence);
         let WalkReport { segments, batches, records, .. } = walk;
         writeln!(
@@ -67,6 +70,7 @@ impl fmt::Display for Report {
         }
         writeln!(formatter, "line items {line_items}, charges - refunds = used on each of them")?;
         writeln!(formatter, "used       {used} tokens in all")?;
+        writeln!(formatter, "usage      {usage_rows} rows, which make up what is used: residue 0")?;
         writeln!(formatter, "sessions   {sessions}, those that are forgotten too")?;
         match (watermark, &self.snapshots_unusable) {
             (_, Some(why)) => {
@@ -117,6 +121,7 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
         used: check.recomputed.values().fold(Tokens::ZERO, |sum, balance| {
             sum.checked_add(balance.used).unwrap_or(Tokens::MAX)
         }),
+        usage_rows: check.usage.rows(),
         watermark: watermark.map(|mark| mark.sequence),
         snapshots_unusable,
         walk,
@@ -125,9 +130,9 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
 
 /// A journal that cannot be read at all is not wrong.
 fn judged(error: journal::OpenError) -> VerifyError {
-    match error.code() {
-        "journal-io" | "journal-format-other" => VerifyError::Unusable(OpenError::Journal(error)),
-        _ => VerifyError::Wrong(error.to_string()),
+    match error.is_wrong() {
+        true => VerifyError::Wrong(error.to_string()),
+        false => VerifyError::Unusable(OpenError::Journal(error)),
     }
 }
 
@@ -159,6 +164,8 @@ struct Check {
     state: State,
     /// What their charges and refunds add up to.
     recomputed: BTreeMap<LineItemNumber, Balance>,
+    /// What their usage rows add up to.
+    usage: Reconciler,
     /// What the snapshots say.
     snapshot: State,
     /// How far they go.
@@ -170,6 +177,8 @@ impl Check {
         let record = format::decode(payload)
             .map_err(|error| format!("record {sequence} cannot be read: {error}"))?;
         self.conservation(sequence, &record)?;
+        let reconciled = self.usage.record(&record);
+        reconciled.map_err(|residue| format!("record {sequence}: {residue}"))?;
         self.state.apply(sequence, &record);
         if self.watermark.is_some_and(|mark| sequence > mark.sequence) {
             self.snapshot.apply(sequence, &record); // As a start does.

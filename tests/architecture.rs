@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 /// Each module may import itself and those listed (`*`: all): nothing else, and nothing upward.
 const MAY_IMPORT: &[(&str, &str)] = &[
     ("domain", ""),
+    ("json", ""),
     ("env", "domain"),
     ("metrics", "domain"),
     ("config", "domain"),
@@ -12,12 +13,14 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("error", "domain env metrics config journal"),
     ("actors", "domain env metrics config journal error"),
     ("auth", "domain env metrics"),
-    ("broker", "domain env metrics config journal error actors auth"),
+    ("usage", "domain json journal"),
+    ("broker", "domain env metrics config journal error actors auth usage"),
     ("verify", "domain journal actors broker"),
-    ("http", "domain env metrics config journal error actors auth broker"),
+    ("http", "domain json env metrics config journal error actors auth broker usage"),
     ("keys", "*"),
     ("runtime", "*"),
     ("demo", "*"),
+    ("export", "*"),
     ("cli", "*"),
     ("main", "*"),
 ];

@@ -13,7 +13,9 @@ use super::line_item::{LineItemActor, LineItemMessage};
 use super::session::{SessionActor, SessionMessage};
 use super::snapshot::KeptSession;
 use super::turn::Instance;
-use crate::domain::ids::{InstanceId, LineItemNumber, Sequence, SessionId, SessionNumber};
+use crate::domain::ids::{
+    InstanceId, InstanceNumber, LineItemNumber, Sequence, SessionId, SessionNumber,
+};
 use crate::domain::limits::SESSION_CALLS_MAX;
 use crate::domain::line_item::Balance;
 use crate::domain::refusal::Refusal;
@@ -83,6 +85,7 @@ struct SessionEntry {
 #[derive(Default)]
 pub(crate) struct Directory {
     instances: DashMap<InstanceId, Arc<Instance>>,
+    numbers: DashMap<InstanceNumber, InstanceId>,
     line_items: DashMap<LineItemNumber, Entry<Versioned<Balance>, LineItemMessage>>,
     sessions: DashMap<SessionId, SessionEntry>,
 }
@@ -92,7 +95,14 @@ impl Directory {
         self.instances.get(&id).map(|instance| Arc::clone(&instance))
     }
 
+    /// The instance that a record names.
+    pub(crate) fn instance_numbered(&self, number: InstanceNumber) -> Option<Arc<Instance>> {
+        let id = *self.numbers.get(&number)?;
+        self.instance(id)
+    }
+
     pub(crate) fn add_instance(&self, instance: Arc<Instance>) {
+        self.numbers.insert(instance.entry.number, instance.entry.id);
         self.instances.insert(instance.entry.id, instance);
     }
 

@@ -159,6 +159,8 @@ pub struct Access {
 pub struct SessionAccess {
     /// Which session.
     pub session: SessionNumber,
+    /// Its id.
+    pub session_id: SessionId,
     /// Where.
     pub instance: InstanceNumber,
     /// Ties the answer and the charge to this record.
@@ -197,6 +199,8 @@ pub enum Next {
 pub struct AutomaticCharge {
     /// Which session.
     pub session: SessionNumber,
+    /// Its id.
+    pub session_id: SessionId,
     /// Where.
     pub instance: InstanceNumber,
     /// The id of the charge.
@@ -218,6 +222,8 @@ pub struct AutomaticCharge {
 pub struct SessionClosed {
     /// Which session.
     pub session: SessionNumber,
+    /// Its id.
+    pub session_id: SessionId,
     /// Where.
     pub instance: InstanceNumber,
     /// The id of the refund.

@@ -18,6 +18,8 @@ mod rounding;
 pub mod rules;
 pub mod session;
 pub mod session_time;
+pub mod status;
 pub mod time;
 pub mod tokens;
+pub mod usage;
 pub mod variables;

@@ -261,6 +261,7 @@ impl Session {
         let access = |verdicts, refunds, postings, next| SessionAccess {
             ended: if next == Next::Unchanged { None } else { self.asked() },
             session: self.number,
+            session_id: self.id,
             instance: self.instance,
             correlation: command.correlation,
             refund_correlation: command.refund_correlation,
@@ -311,8 +312,24 @@ impl Session {
         }
         let refunds = self.refunds_at(now);
         let postings = charge::refunded(&refunds, catalogue, balances)?;
-        let (session, instance, ended) = (self.number, self.instance, self.asked());
-        Ok(Ok(SessionClosed { session, instance, correlation, ended, refunds, postings }))
+        Ok(Ok(self.closed(correlation, refunds, postings)))
+    }
+
+    fn closed(
+        &self,
+        correlation: CorrelationId,
+        refunds: Vec<Refund>,
+        postings: Vec<Posting>,
+    ) -> SessionClosed {
+        SessionClosed {
+            session: self.number,
+            session_id: self.id,
+            instance: self.instance,
+            correlation,
+            ended: self.asked(),
+            refunds,
+            postings,
+        }
     }
 
     /// Notes a sign of life that need not be recorded (spec 4.4).

@@ -1,12 +1,18 @@
 //! From a result or a problem to the HTTP response.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame};
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use tokio::sync::mpsc;
 
 use super::problem::{Header, Problem};
 use super::wire::Dialect;
@@ -19,6 +25,32 @@ static SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-sequence");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// The body of a response: there from the beginning, or made while it is sent.
+pub(super) type AnswerBody = Either<Full<Bytes>, Pieces>;
+
+/// A body that comes in pieces. An error ends the connection in the middle of it.
+#[derive(Debug)]
+pub(super) struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = ready!(self.0.poll_recv(context));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+#[derive(Debug)]
+enum Content {
+    Whole(Vec<u8>),
+    Pieces(mpsc::Receiver<io::Result<Bytes>>),
+}
+
 /// What a handler answers.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -26,13 +58,19 @@ pub(super) struct Answer {
     content_type: HeaderValue,
     sequence: Option<Sequence>,
     pacing: Option<Pacing>,
-    body: Vec<u8>,
+    body: Content,
 }
 
 impl Answer {
     /// JSON that rests on the journal.
     pub(super) fn json<T>(status: StatusCode, receipt: &Receipt<T>, body: Vec<u8>) -> Answer {
-        Answer { status, content_type: JSON, sequence: Some(receipt.sequence), pacing: None, body }
+        Answer {
+            status,
+            content_type: JSON,
+            sequence: Some(receipt.sequence),
+            pacing: None,
+            body: Content::Whole(body),
+        }
     }
 
     /// Done, and nothing to say.
@@ -47,14 +85,37 @@ impl Answer {
 
     /// Something that rests on nothing.
     pub(super) fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-        let content_type = HeaderValue::from_static(content_type);
-        Answer { status, content_type, sequence: None, pacing: None, body }
+        Answer {
+            status,
+            content_type: HeaderValue::from_static(content_type),
+            sequence: None,
+            pacing: None,
+            body: Content::Whole(body),
+        }
+    }
+
+    /// 200, and pieces as they come, of the records up to `sequence`.
+    pub(super) fn stream(
+        sequence: Sequence,
+        content_type: &'static str,
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            content_type: HeaderValue::from_static(content_type),
+            sequence: Some(sequence),
+            pacing: None,
+            body: Content::Pieces(pieces),
+        }
     }
 
     /// The response.
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let is_empty = self.body.is_empty();
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    pub(super) fn into_response(self) -> Response<AnswerBody> {
+        let (is_empty, body) = match self.body {
+            Content::Whole(body) => (body.is_empty(), whole(body)),
+            Content::Pieces(pieces) => (false, Either::Right(Pieces(pieces))),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if !is_empty {
@@ -68,6 +129,10 @@ impl Answer {
         }
         response
     }
+}
+
+fn whole(body: Vec<u8>) -> AnswerBody {
+    Either::Left(Full::new(Bytes::from(body)))
 }
 
 /// Tells when a session's client should be heard of again (spec 4.4).
@@ -88,9 +153,9 @@ pub(super) fn of_problem(
     dialect: &Dialect,
     path: &str,
     correlation: CorrelationId,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     let body = problem.write(dialect, path, correlation);
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(whole(body));
     *response.status_mut() = problem.status(dialect);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);

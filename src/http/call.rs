@@ -1,16 +1,17 @@
 //! One call from its head to its answer, in the order of checks of spec 9.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version as HttpVersion};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, AnswerBody};
 use super::path::{self, Query};
 use super::problem::Problem;
 use super::routes::{self, Caller, Found, Operation};
@@ -18,7 +19,7 @@ use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{
     Server, access, body, configuration, instances, line_items, ops, rate_tables, rules, sessions,
-    test_clock,
+    test_clock, usage,
 };
 use crate::auth::Role;
 use crate::broker::Broker;
@@ -45,6 +46,11 @@ impl Call<'_> {
         &self.server.broker
     }
 
+    /// The places of those who read usage rows.
+    pub(super) fn usage_readers(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.server.usage_readers)
+    }
+
     /// What its version does differently.
     pub(super) fn dialect(&self) -> &'static Dialect {
         self.found.version.dialect()
@@ -62,7 +68,7 @@ impl Call<'_> {
 }
 
 /// Answers a request, whatever it is, and counts it.
-pub(super) async fn answer(server: &Server, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(server: &Server, request: Request<Incoming>) -> Response<AnswerBody> {
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let found = check_head(&head).and_then(|()| server.router.find(&head.method, head.uri.path()));
@@ -177,6 +183,7 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::CloseSession => sessions::close(call).await,
         Operation::ReadConfiguration => configuration::read(call).await,
         Operation::ChangeConfiguration => configuration::change(call).await,
+        Operation::ReadUsage => usage::read(call).await,
         Operation::ReadTestClock => Ok(test_clock::read(call.broker())),
         Operation::MoveTestClock => match &call.server.mover {
             Some(mover) => test_clock::change(call, mover).await,

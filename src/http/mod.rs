@@ -23,6 +23,7 @@ mod rules;
 mod scope;
 mod sessions;
 mod test_clock;
+mod usage;
 mod wire;
 
 use std::io;
@@ -91,6 +92,7 @@ pub struct Server {
     router: Router,
     meters: Meters,
     mover: Option<Mover>,
+    usage_readers: Arc<Semaphore>,
 }
 
 impl Server {
@@ -103,7 +105,17 @@ impl Server {
         limits: Limits,
     ) -> Server {
         let (router, meters) = (Router::new(false), Meters::register());
-        Server { broker, verifier, metrics_text, limits, router, meters, mover: None }
+        let usage_readers = Arc::new(Semaphore::new(usage::READERS_MAX));
+        Server {
+            broker,
+            verifier,
+            metrics_text,
+            limits,
+            router,
+            meters,
+            mover: None,
+            usage_readers,
+        }
     }
 
     /// The same, and whoever administrates moves this clock, which the broker was opened with.

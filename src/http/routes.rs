@@ -55,6 +55,7 @@ pub(super) enum Operation {
     CloseSession,
     ReadConfiguration,
     ChangeConfiguration,
+    ReadUsage,
 }
 
 /// One entry of the table.
@@ -124,6 +125,7 @@ static ROUTES: &[Route] = &[
     route(Method::POST, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
     route(Method::GET, "/configuration", Administration, &[], Operation::ReadConfiguration),
     route(Method::PATCH, "/configuration", Administration, &[], Operation::ChangeConfiguration),
+    route(Method::GET, "/usage", Administration, &["after", "limit", "instance"], Operation::ReadUsage),
 ];
 
 /// Outside the prefixes, for those who run the broker.
@@ -180,6 +182,7 @@ impl Operation {
             Operation::CloseSession => "close-session",
             Operation::ReadConfiguration => "read-configuration",
             Operation::ChangeConfiguration => "change-configuration",
+            Operation::ReadUsage => "read-usage",
         }
     }
 }

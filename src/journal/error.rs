@@ -124,6 +124,11 @@ impl OpenError {
         }
     }
 
+    /// Whether the journal is not what it should be; else it could not be looked at.
+    pub fn is_wrong(&self) -> bool {
+        !matches!(self.code(), "journal-io" | "journal-format-other")
+    }
+
     pub(super) fn damaged(file: &str, offset: u64, reason: impl Into<String>) -> OpenError {
         OpenError::Damaged { file: file.to_owned(), offset, reason: reason.into() }
     }

@@ -52,12 +52,12 @@ coded_struct! {
     Action { id, name, condition, effect }
     Access { instance, correlation, request, verdicts, postings }
     SessionAccess {
-        session, instance, correlation, refund_correlation, request, verdicts, ended, refunds,
+        session, session_id, instance, correlation, refund_correlation, request, verdicts, ended, refunds,
         postings, next,
     }
-    SessionClosed { session, instance, correlation, ended, refunds, postings }
+    SessionClosed { session, session_id, instance, correlation, ended, refunds, postings }
     AutomaticCharge {
-        session, instance, correlation, request, verdicts, refunds, postings, next,
+        session, session_id, instance, correlation, request, verdicts, refunds, postings, next,
     }
     Outage { from, to }
 }

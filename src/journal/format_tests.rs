@@ -264,14 +264,21 @@ fn access_event() -> impl Strategy<Value = Event> {
         Just(Next::Terminated)
     ];
     let place = || (number(InstanceNumber::new), any::<u128>().prop_map(CorrelationId::from_u128));
-    let session = || number(SessionNumber::new);
+    let session = || (number(SessionNumber::new), any::<u128>().prop_map(SessionId::from_u128));
     let ended = || proptest::option::of(request());
     let paid_back = || (ended(), refunds(), postings());
     let closed = || {
         (place(), session(), paid_back()).prop_map(
-            |((instance, correlation), session, (ended, refunds, postings))| {
-                let closed =
-                    SessionClosed { session, instance, correlation, ended, refunds, postings };
+            |((instance, correlation), (session, session_id), (ended, refunds, postings))| {
+                let closed = SessionClosed {
+                    session,
+                    session_id,
+                    instance,
+                    correlation,
+                    ended,
+                    refunds,
+                    postings,
+                };
                 Arc::new(closed)
             },
         )
@@ -294,7 +301,7 @@ fn access_event() -> impl Strategy<Value = Event> {
         ((place(), session(), any::<u128>()), request(), verdicts(), paid_back(), next.clone())
             .prop_map(
                 |(
-                    ((instance, correlation), session, refund),
+                    ((instance, correlation), (session, session_id), refund),
                     request,
                     verdicts,
                     (ended, refunds, postings),
@@ -303,6 +310,7 @@ fn access_event() -> impl Strategy<Value = Event> {
                     let refund_correlation = CorrelationId::from_u128(refund);
                     Event::SessionAccess(Arc::new(SessionAccess {
                         session,
+                        session_id,
                         instance,
                         correlation,
                         refund_correlation,
@@ -319,7 +327,7 @@ fn access_event() -> impl Strategy<Value = Event> {
         closed().prop_map(Event::SessionExpired),
         ((place(), session()), request(), verdicts(), paid_back(), next).prop_map(
             |(
-                ((instance, correlation), session),
+                ((instance, correlation), (session, session_id)),
                 request,
                 verdicts,
                 (_, refunds, postings),
@@ -327,6 +335,7 @@ fn access_event() -> impl Strategy<Value = Event> {
             )| {
                 Event::AutomaticCharge(Arc::new(AutomaticCharge {
                     session,
+                    session_id,
                     instance,
                     correlation,
                     request,

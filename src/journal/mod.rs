@@ -47,7 +47,7 @@ pub use self::snapshots::{SledSnapshots, Step};
 pub use self::store::{
     ENTRIES_MAX, Entry, KEY_BYTES_MAX, MemorySnapshots, SnapshotError, Snapshots, VALUE_BYTES_MAX,
 };
-pub use self::survey::{SEGMENT_SUFFIX, check_version};
+pub use self::survey::{SEGMENT_SUFFIX, check_version, records_about};
 
 use self::commit::{Committer, Current, Line};
 use self::layout::{ALIGNMENT, BATCH_HEADER_BYTES, PAGE_BYTES, RECORD_PREFIX_BYTES};

@@ -46,6 +46,15 @@ pub fn check_version(disk: &dyn Disk) -> Result<(), OpenError> {
     read_end(disk, &names).map(|_| ())
 }
 
+/// How many records there are, but for those of the last segment in use.
+///
+/// # Errors
+/// Like [`super::walk`].
+pub fn records_about(disk: &dyn Disk) -> Result<u64, OpenError> {
+    let last = survey(disk)?.used.pop();
+    Ok(last.map_or(0, |header| header.first.get().saturating_sub(1)))
+}
+
 /// Looks at every file. Another format is reported before anything else is judged.
 pub(super) fn survey(disk: &dyn Disk) -> Result<Survey, OpenError> {
     check_version(disk)?;

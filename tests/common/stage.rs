@@ -163,6 +163,16 @@ impl Library {
         Library { runtime, broker, clock, instances, sessions, conditions, actions, who }
     }
 
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// What the story calls a session.
+    pub fn session_name(&self, id: &str) -> String {
+        let found = self.sessions.iter().find(|(_, known)| known.to_string() == id);
+        found.expect("the story made it").0.clone()
+    }
+
     fn instance(&self, name: &str) -> InstanceId {
         self.instances.get(name).copied().unwrap_or(InstanceId::from_u128(404))
     }

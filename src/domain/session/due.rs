@@ -132,6 +132,7 @@ impl Session {
         };
         Ok(AutomaticCharge {
             session: self.number,
+            session_id: self.id,
             instance: self.instance,
             correlation,
             request: Arc::clone(&usage.request),
@@ -156,7 +157,6 @@ impl Session {
             State::Idle { .. } | State::Ended { .. } => Vec::new(),
         };
         let postings = charge::refunded(&refunds, catalogue, balances)?;
-        let (session, instance, ended) = (self.number, self.instance, self.asked());
-        Ok(SessionClosed { session, instance, correlation, ended, refunds, postings })
+        Ok(self.closed(correlation, refunds, postings))
     }
 }

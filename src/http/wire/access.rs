@@ -5,13 +5,14 @@ use serde::de::MapAccess;
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
 use super::{Bracket, Dialect, Json, rules};
 use crate::broker::AccessAnswer;
-use crate::domain::charge::{Denial, Take, Verdict};
+use crate::domain::charge::{Take, Verdict};
 use crate::domain::ids::{Document, Requester, Text};
 use crate::domain::limits::ITEMS_MAX;
 use crate::domain::line_item::Posting;
 use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::rules::Dictionary;
 use crate::domain::session::OnDeny;
+use crate::domain::status::ItemStatus;
 use crate::domain::tokens::Count;
 use crate::domain::variables::Variables;
 
@@ -309,19 +310,8 @@ fn write_take(json: &mut Json, take: &Take, postings: &[Posting]) {
 impl Dialect {
     /// The status of an item (spec 2.7).
     fn status(&self, verdict: &Verdict) -> (&'static str, &'static str) {
-        match verdict {
-            Verdict::Granted(_) => (self.granted, "Successfully checked out"),
-            Verdict::Denied(Denial::NoStatus) => (self.no_status, "No Status"),
-            Verdict::Denied(Denial::UnknownItem) => {
-                (self.unknown_item, "Item not found in any effective rate table")
-            }
-            Verdict::Denied(Denial::NoLineItem) => {
-                (self.no_line_item, "No valid active line items")
-            }
-            Verdict::Denied(Denial::Insufficient) => {
-                (self.insufficient, "Insufficient count available")
-            }
-        }
+        let ItemStatus { code, description } = ItemStatus::of(verdict);
+        ((self.status_code)(code), description)
     }
 }
 

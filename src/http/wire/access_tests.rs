@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::Version;
 use super::*;
+use crate::domain::charge::Denial;
 use crate::domain::event::Access;
 use crate::domain::ids::{ActionId, CorrelationId, InstanceNumber, LineItemNumber, Sequence};
 use crate::domain::line_item::Balance;

@@ -1,6 +1,6 @@
 //! The JSON of the API, requests in and answers out, and what its two versions do differently.
 //!
-//! Everything behind this module is typed. Reading ([`read`]) and writing ([`write`]) are general;
+//! Everything behind this module is typed. Reading ([`read`]) and writing ([`Json`]) are general;
 //! the other files are one operation's bodies each. No rule about tokens stands here.
 
 pub(super) mod access;
@@ -17,21 +17,18 @@ pub(super) mod sessions;
 pub(super) mod test_clock;
 mod v1_0;
 mod v1_1;
-mod write;
 
 use hyper::StatusCode;
 
 pub(super) use read::Fault;
-pub(super) use write::{Bracket, Json};
+
+pub(super) use crate::json::{Bracket, Json};
 
 /// Everything that differs between the versions (spec 2.11).
 #[derive(Debug)]
 pub(super) struct Dialect {
-    granted: &'static str,
-    no_status: &'static str,
-    unknown_item: &'static str,
-    no_line_item: &'static str,
-    insufficient: &'static str,
+    /// The status code of an item, from that of version 1.0.
+    status_code: fn(&'static str) -> &'static str,
     /// The member that a refused line item lists its faults in.
     pub(super) line_item_faults: &'static str,
     /// What a call on an ended session is answered with.

@@ -5,11 +5,7 @@ use hyper::StatusCode;
 use super::Dialect;
 
 pub(super) static DIALECT: Dialect = Dialect {
-    granted: "101",
-    no_status: "102",
-    unknown_item: "201",
-    no_line_item: "301",
-    insufficient: "306",
+    status_code: |code| code,
     line_item_faults: "errors",
     session_ended: StatusCode::FORBIDDEN,
     reset_frequency: false,

@@ -5,14 +5,22 @@ use hyper::StatusCode;
 use super::Dialect;
 
 pub(super) static DIALECT: Dialect = Dialect {
-    granted: "1001",
-    no_status: "1002",
-    unknown_item: "2001",
-    no_line_item: "3001",
-    insufficient: "3006",
+    status_code,
     line_item_faults: "message",
     session_ended: StatusCode::CONFLICT,
     reset_frequency: true,
     formulas: true,
     charge_period: true,
 };
+
+/// Four digits, so that none is taken for a status of HTTP.
+fn status_code(code: &'static str) -> &'static str {
+    match code {
+        "101" => "1001",
+        "102" => "1002",
+        "201" => "2001",
+        "301" => "3001",
+        "306" => "3006",
+        other => other,
+    }
+}
