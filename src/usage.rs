@@ -342,5 +342,4 @@ pub fn export(
 }
 
 #[cfg(test)]
-#[path = "usage_tests.rs"]
 mod tests;

@@ -224,7 +224,8 @@ impl Check {
                 .checked_sub(1)
                 .ok_or_else(|| wrong("a refund of a charge line that is not open"))?;
             if let Some(action) = refund.action {
-                balance.counters.refund(action, refund.tokens);
+                let refunded = balance.counters.refund(action, refund.tokens);
+                refunded.ok_or_else(|| wrong("a refund passes what its action gave"))?;
             }
         }
         for verdict in verdicts {
@@ -297,5 +298,47 @@ impl Check {
                 Err((record.unwrap_or(watermark.sequence), wrong))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::charge::Refund;
+    use crate::domain::event::SessionClosed;
+    use crate::domain::ids::{ActionId, CorrelationId, InstanceNumber, SessionId, SessionNumber};
+    use crate::domain::rules::Counters;
+    use crate::domain::time::Timestamp;
+
+    #[test]
+    fn a_refund_that_passes_what_its_action_gave_is_said_and_no_panic() {
+        let (line_item, action) = (LineItemNumber::default(), ActionId::from_u128(1));
+        let counters = Counters::new(vec![(action, Tokens::whole(1))]);
+        let balance = Balance { used: Tokens::whole(9), open_lines: 1, counters };
+        let mut check = Check::default();
+        check.recomputed.insert(line_item, balance);
+        let refund = Refund {
+            line_item,
+            activation_id: "A".parse().unwrap(),
+            item: 0,
+            rate: "1".parse().unwrap(),
+            tokens: Tokens::whole(2),
+            action: Some(action),
+        };
+        let closed = SessionClosed {
+            session: SessionNumber::default(),
+            session_id: SessionId::from_u128(1),
+            instance: InstanceNumber::default(),
+            correlation: CorrelationId::from_u128(1),
+            ended: None,
+            refunds: vec![refund],
+            postings: Vec::new(),
+        };
+        let event = Event::SessionClosed(Arc::new(closed));
+        let record = Record { at: Timestamp::default(), event };
+        let wrong = check.conservation(Sequence::new(1), &record).unwrap_err();
+        assert_eq!(wrong, "record 1: a refund passes what its action gave");
     }
 }

@@ -46,5 +46,7 @@ mod process;
 mod signals;
 #[path = "binary/test_clock.rs"]
 mod test_clock;
+#[path = "binary/usage.rs"]
+mod usage;
 #[path = "binary/world.rs"]
 mod world;

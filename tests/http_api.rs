@@ -14,6 +14,8 @@ mod http_client;
 mod server;
 #[path = "http_api/sessions_in_time.rs"]
 mod sessions_in_time;
+#[path = "http_api/usage.rs"]
+mod usage;
 
 use serde_json::{Value, json};
 use server::{TestServer, line_item, start, text};

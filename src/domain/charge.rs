@@ -445,9 +445,10 @@ impl<'a, B: Balances> Books<'a, B> {
             let after = &mut self.posting(*line_item, activation_id, quantity)?.after;
             let used = after.used.checked_sub(refund.tokens);
             after.used = used.expect("what is refunded was charged before");
-            refund.action.into_iter().for_each(|action| {
-                after.counters.refund(action, refund.tokens);
-            });
+            if let Some(action) = refund.action {
+                let refunded = after.counters.refund(action, refund.tokens);
+                refunded.expect("what is refunded was charged before");
+            }
             let open_lines = after.open_lines.checked_sub(1);
             after.open_lines = open_lines.expect("what is refunded was an open charge line");
         }

@@ -185,12 +185,14 @@ impl Counters {
     }
 
     /// Takes back what was charged through an action, if it is still counted: whoever removes an
-    /// action loses its counter.
-    pub fn refund(&mut self, action: ActionId, tokens: Tokens) {
+    /// action loses its counter. `None` where that is more than was charged.
+    #[must_use]
+    pub fn refund(&mut self, action: ActionId, tokens: Tokens) -> Option<()> {
         if self.used(action) != Tokens::ZERO {
-            let left = self.used(action).checked_sub(tokens);
-            self.set(action, left.expect("what is refunded was charged before"));
+            let left = self.used(action).checked_sub(tokens)?;
+            self.set(action, left);
         }
+        Some(())
     }
 
     /// The counters that are not as they were `before`; nothing where one is gone.

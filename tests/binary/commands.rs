@@ -36,9 +36,11 @@ async fn a_command_whose_reader_has_gone_says_so_with_its_status_alone() {
     let data = home.path().join("data");
     serve(&data).await.stop().await;
     let data = text(&data);
-    for arguments in
-        [&["token", "--role", "administration", "--data", data][..], &["verify", "--data", data]]
-    {
+    for arguments in [
+        &["token", "--role", "administration", "--data", data][..],
+        &["verify", "--data", data],
+        &["usage", "--format", "csv", "--data", data],
+    ] {
         for closed in [r#"exec "$@" >/dev/full"#, r#"exec "$@" >/dev/full 2>/dev/full"#] {
             let ran = run(through_shell(closed, arguments)).await;
             assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
@@ -63,7 +65,8 @@ async fn every_command_explains_every_flag() {
         ),
         (&["demo"], &["--keep"]),
         (&["verify"], &["--data <DIR>"]),
-        (&[], &["serve", "token", "demo", "verify", "--version"]),
+        (&["usage"], &["--data <DIR>", "--format <FORMAT>", "--after <SEQUENCE>"]),
+        (&[], &["serve", "token", "demo", "verify", "usage", "--version"]),
     ] {
         for help in ["--help", "-h"] {
             let ran = ran(&[command, &[help]].concat()).await;

@@ -78,6 +78,10 @@ impl Client {
         let head = String::from_utf8(self.received.drain(..end).collect()).expect("an ASCII head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let mut answer = Answer { status: status.expect("a status"), head, body: String::new() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = self.chunks().await?;
+            return Some(answer);
+        }
         let length =
             answer.header("content-length").map_or(0, |length| length.parse().expect("a length"));
         while self.received.len() < length {
@@ -86,6 +90,32 @@ impl Client {
         let body = self.received.drain(..length).collect();
         answer.body = String::from_utf8(body).expect("a text body");
         Some(answer)
+    }
+
+    /// A body in pieces; `None` if the connection ends in the middle of it.
+    async fn chunks(&mut self) -> Option<String> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                match self.received.windows(2).position(|window| window == b"\r\n") {
+                    Some(end) => break self.received.drain(..end + 2).collect::<Vec<_>>(),
+                    None if self.receive().await == 0 => return None,
+                    None => {}
+                }
+            };
+            let digits = std::str::from_utf8(&line).expect("a line of hex digits").trim_end();
+            let length = usize::from_str_radix(digits, 16).expect("the length of a piece");
+            while self.received.len() < length + 2 {
+                if self.receive().await == 0 {
+                    return None;
+                }
+            }
+            body.extend(self.received.drain(..length));
+            self.received.drain(..2);
+            if length == 0 {
+                return Some(String::from_utf8(body).expect("a text body"));
+            }
+        }
     }
 
     async fn receive(&mut self) -> usize {
