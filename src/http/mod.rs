@@ -38,6 +38,7 @@ use self::connection::Phase;
 use self::meters::Meters;
 pub use self::ops::MetricsText;
 use self::routes::Router;
+pub use self::routes::routes;
 use self::test_clock::Mover;
 use crate::auth::Verifier;
 use crate::broker::Broker;

@@ -128,6 +128,12 @@ static ROUTES: &[Route] = &[
     route(Method::GET, "/usage", Administration, &["after", "limit", "instance"], Operation::ReadUsage),
 ];
 
+/// Method and path of every entry below the prefixes, with `{…}` for ids: for those who describe or
+/// test the API.
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROUTES.iter().map(|route| (route.method.as_str(), route.path))
+}
+
 /// Outside the prefixes, for those who run the broker.
 static OUTSIDE: &[Route] = &[
     route(Method::GET, "/livez", Anyone, &[], Operation::Liveness),
