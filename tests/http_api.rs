@@ -10,6 +10,8 @@ mod edge;
 mod error_codes;
 #[path = "common/http_client.rs"]
 mod http_client;
+#[path = "http_api/quotes.rs"]
+mod quotes;
 #[path = "common/server.rs"]
 mod server;
 #[path = "http_api/sessions_in_time.rs"]

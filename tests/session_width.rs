@@ -20,8 +20,8 @@ use farebox::error::BrokerError;
 
 type Anything = Box<dyn std::error::Error>;
 
-/// Asks for so many counts of an item that costs one token.
-async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+/// So many counts of an item that costs one token.
+fn request(count: usize) -> Arc<AccessRequest> {
     let requester = Requester {
         kind: "user".parse().expect("a text"),
         value: "LisaBarry".parse().expect("a text"),
@@ -34,8 +34,15 @@ async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<Ac
         metadata: None,
         variables: Variables::default(),
     };
-    let request = Arc::new(AccessRequest { requester, items: vec![item] });
-    broker.session_access(Reach::Instance(scope), id, request, OnDeny::Rollback).await
+    Arc::new(AccessRequest { requester, items: vec![item] })
+}
+
+async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+    broker.session_access(Reach::Instance(scope), id, request(count), OnDeny::Rollback).await
+}
+
+async fn quote(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+    broker.quote_session(Reach::Instance(scope), id, request(count), OnDeny::Rollback).await
 }
 
 #[tokio::test]
@@ -58,8 +65,13 @@ async fn whatever_a_session_is_granted_can_be_closed() -> Result<(), Anything> {
 
     let refused = put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX + 1).await;
     assert!(matches!(refused, Err(BrokerError::Refused(Refusal::TooManyLineItems, _))));
+    let refused = quote(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX + 1).await;
+    assert!(matches!(refused, Err(BrokerError::Refused(Refusal::TooManyLineItems, _))));
+    let quoted = quote(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX).await?.value;
     let granted = put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX).await?.value;
     assert_eq!(granted.postings().len(), LINE_ITEMS_CHARGED_MAX);
+    assert_eq!(quoted.verdicts(), granted.verdicts());
+    assert_eq!(quoted.balances(), granted.balances());
     // Replaced, all former lines are in the record as well. A few milliseconds are used up by now.
     put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX / 2).await?;
     broker.close_session(Reach::Instance(scope), &id).await?;

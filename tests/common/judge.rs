@@ -176,7 +176,7 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
     match (&attempt.call, told, &record.event) {
         (
             Call::Access(_, items),
-            Told::Access(AccessAnswer::OneOff(told)),
+            Told::Access(AccessAnswer::OneOff(told, _)),
             Event::Access(event),
         ) => {
             assert_eq!(told, event);
@@ -185,7 +185,7 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
         }
         (
             Call::PutSession(_, items, on_deny),
-            Told::Access(AccessAnswer::Session(told, _)),
+            Told::Access(AccessAnswer::Session(told, ..)),
             Event::SessionAccess(event),
         ) => {
             assert_eq!(told, event);
