@@ -19,7 +19,7 @@ pub use usage::{UsagePage, UsageQuery};
 use self::calls::Turn;
 use crate::actors::alarm::catch_up_all;
 use crate::actors::{
-    CatalogueMessage, Core, Instance, Job, Lane, NotAppended, Owner, Reply, SessionMessage,
+    CatalogueMessage, Core, Instance, Intent, Lane, NotAppended, Owner, Reply, SessionMessage,
     Versioned, out_of_order,
 };
 use crate::auth::{BadKey, Scope, check_key_id, check_public_key};
@@ -210,10 +210,18 @@ impl Broker {
     pub async fn access(&self, scope: Scope, request: Arc<AccessRequest>) -> Answer<AccessAnswer> {
         let instance = self.instance(scope)?;
         self.check_room()?;
-        let (reply, answer, deadline) = self.enter(Lane::Ordinary, Some(&instance))?;
-        let core = Arc::clone(self.core());
-        Box::new(Job { core, instance, request, reply }).start().await;
-        self.wait(answer, deadline).await
+        self.one_off(instance, request, Intent::Act).await
+    }
+
+    /// What [`Broker::access`] would answer now. Nothing is charged and nothing recorded: the
+    /// answer's correlation id names no decision, and another request may get the tokens first
+    /// (spec 2.7).
+    ///
+    /// # Errors
+    /// Those of [`Broker::access`], but not for want of space on the disk.
+    pub async fn quote(&self, scope: Scope, request: Arc<AccessRequest>) -> Answer<AccessAnswer> {
+        let instance = self.instance(scope)?;
+        self.one_off(instance, request, Intent::Quote).await
     }
 
     /// Creates a session, IDLE (spec 2.8).
@@ -294,7 +302,25 @@ impl Broker {
         if !request.items.is_empty() {
             self.check_room()?; // A halt gives tokens back: it may use the last of the room.
         }
-        let message = |call| SessionMessage::Access { request, on_deny, call };
+        let intent = Intent::Act;
+        let message = |call| SessionMessage::Access { request, on_deny, intent, call };
+        self.tell_session(reach, id, Lane::Ordinary, message).await
+    }
+
+    /// What [`Broker::session_access`] would answer now, refund and all. The session goes on as it
+    /// is, and so says its pacing, also where `on_deny` would end it (spec 2.8).
+    ///
+    /// # Errors
+    /// Those of [`Broker::session_access`], but not for want of space on the disk.
+    pub async fn quote_session(
+        &self,
+        reach: Reach,
+        id: &str,
+        request: Arc<AccessRequest>,
+        on_deny: OnDeny,
+    ) -> Answer<AccessAnswer> {
+        let intent = Intent::Quote;
+        let message = |call| SessionMessage::Access { request, on_deny, intent, call };
         self.tell_session(reach, id, Lane::Ordinary, message).await
     }
 

@@ -320,3 +320,34 @@ fn a_request_whose_caller_hung_up_is_done_whole_or_not_at_all() {
         assert!(gone > 100 && charged + gone >= 1_280, "{gone} {charged}");
     });
 }
+
+#[test]
+fn a_quote_needs_no_room_on_the_disk() {
+    many_threads().block_on(async {
+        let disk = MoodyDisk::new(MemoryDisk::new());
+        let storage = in_memory(disk.clone(), MemorySnapshots::new());
+        let (broker, scope) =
+            open(options(storage, &Faults::new(1), settings()), &[("L", 100_000)]).await;
+        let session = broker.create_session(scope).await.expect("it is created").value.to_string();
+        disk.fill_up();
+        let mut granted = 0;
+        let refused = loop {
+            match broker.access(scope, draw(1)).await {
+                Ok(_) => granted += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, BrokerError::StorageFull), "{refused}");
+        let (everywhere, on_deny) = (Reach::Everywhere, OnDeny::Rollback);
+        let refused = broker.session_access(everywhere, &session, draw(1), on_deny).await;
+        assert!(matches!(refused, Err(BrokerError::StorageFull)), "{refused:?}");
+
+        let quote = broker.quote(scope, draw(1)).await.expect("it is only told");
+        assert!(quote.value.verdicts().iter().all(is_granted));
+        let quote = broker.quote_session(everywhere, &session, draw(1), on_deny).await;
+        let quote = quote.expect("it is only told");
+        assert!(quote.value.verdicts().iter().all(is_granted));
+        assert_eq!(quote.sequence, broker.journal().last());
+        assert_eq!(used(&broker, scope, "L").await, granted.to_string());
+    });
+}

@@ -12,6 +12,8 @@ mod error_codes;
 mod http_client;
 #[path = "http_api/prefixes.rs"]
 mod prefixes;
+#[path = "http_api/quotes.rs"]
+mod quotes;
 #[path = "common/server.rs"]
 mod server;
 #[path = "http_api/sessions_in_time.rs"]

@@ -133,6 +133,7 @@ fn play_all(rounds: u64, round: Round) {
     assert!(counts.denied_sets > 0 && counts.splits > 0 && counts.refunds > 0, "too tame");
     assert!(tally.vanished > 0 && tally.unheard > 0 && tally.refusals > 0, "too tame");
     assert!(tally.no_price > 0, "no formula failed");
+    assert!(tally.quotes > 0, "nobody asked for a quote");
     assert!(panics > 0 || round.panic_one_in == 0, "no panic was thrown");
     assert!(stopped * 2 <= rounds, "too many brokers gave up");
 }

@@ -20,9 +20,9 @@ use farebox::error::BrokerError;
 
 type Anything = Box<dyn std::error::Error>;
 
-/// Asks for so many counts of an item that costs one token, with as much `metaData` as a body holds
-/// on others that cost nothing.
-async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+/// So many counts of an item that costs one token, with as much `metaData` as a body holds on others
+/// that cost nothing.
+fn request(count: usize) -> Arc<AccessRequest> {
     let requester = Requester {
         kind: "user".parse().expect("a text"),
         value: "LisaBarry".parse().expect("a text"),
@@ -39,8 +39,15 @@ async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<Ac
     let free = item("Free", 1, Some(Document::from_checked(&widest)));
     let mut items = vec![free; 65];
     items.push(item("One", count, None));
-    let request = Arc::new(AccessRequest { requester, items });
-    broker.session_access(Reach::Instance(scope), id, request, OnDeny::Rollback).await
+    Arc::new(AccessRequest { requester, items })
+}
+
+async fn put(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+    broker.session_access(Reach::Instance(scope), id, request(count), OnDeny::Rollback).await
+}
+
+async fn quote(broker: &Broker, scope: Scope, id: &str, count: usize) -> Answer<AccessAnswer> {
+    broker.quote_session(Reach::Instance(scope), id, request(count), OnDeny::Rollback).await
 }
 
 #[tokio::test]
@@ -74,8 +81,13 @@ async fn whatever_a_session_is_granted_can_be_closed() -> Result<(), Anything> {
 
     let refused = put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX + 1).await;
     assert!(matches!(refused, Err(BrokerError::Refused(Refusal::TooManyLineItems, _))));
+    let refused = quote(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX + 1).await;
+    assert!(matches!(refused, Err(BrokerError::Refused(Refusal::TooManyLineItems, _))));
+    let quoted = quote(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX).await?.value;
     let granted = put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX).await?.value;
     assert_eq!(granted.postings().len(), LINE_ITEMS_CHARGED_MAX);
+    assert_eq!(quoted.verdicts(), granted.verdicts());
+    assert_eq!(quoted.balances(), granted.balances());
     // Replaced, all former lines are in the record as well. A few milliseconds are used up by now.
     put(&broker, scope, &id, LINE_ITEMS_CHARGED_MAX / 2).await?;
     broker.close_session(Reach::Instance(scope), &id).await?;

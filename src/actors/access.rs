@@ -1,5 +1,5 @@
 //! One one-off request: decided by one line item alone where that is possible, else in the
-//! exclusive turn: ask, decide, append, post.
+//! exclusive turn: ask, decide, append, post. A quote goes the same way, but for the last two.
 
 use std::sync::Arc;
 
@@ -17,50 +17,79 @@ use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
 use crate::domain::session::Pacing;
 use crate::domain::session_time::SessionTime;
+use crate::domain::standing::{Seen, Standing};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
-/// A decided access request: the record itself, one-off or of a session.
+/// A decided access request: the record itself, one-off or of a session, and what it was decided
+/// on. A quote is the record that would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessAnswer {
     /// A one-off request.
-    OneOff(Arc<Access>),
+    OneOff(Arc<Access>, Seen),
     /// A session's new set, and when its client should be heard of again.
-    Session(Arc<SessionAccess>, Pacing),
+    Session(Arc<SessionAccess>, Pacing, Seen),
 }
 
 impl AccessAnswer {
     /// Ties the answer to its record.
     pub fn correlation(&self) -> CorrelationId {
         match self {
-            AccessAnswer::OneOff(access) => access.correlation,
-            AccessAnswer::Session(access, _) => access.correlation,
+            AccessAnswer::OneOff(access, _) => access.correlation,
+            AccessAnswer::Session(access, ..) => access.correlation,
         }
     }
 
     /// What was asked.
     pub fn request(&self) -> &AccessRequest {
         match self {
-            AccessAnswer::OneOff(access) => &access.request,
-            AccessAnswer::Session(access, _) => &access.request,
+            AccessAnswer::OneOff(access, _) => &access.request,
+            AccessAnswer::Session(access, ..) => &access.request,
         }
     }
 
     /// What became of each item, in the order of the request.
     pub fn verdicts(&self) -> &[Verdict] {
         match self {
-            AccessAnswer::OneOff(access) => &access.verdicts,
-            AccessAnswer::Session(access, _) => &access.verdicts,
+            AccessAnswer::OneOff(access, _) => &access.verdicts,
+            AccessAnswer::Session(access, ..) => &access.verdicts,
         }
     }
 
     /// The balance after it of every line item touched, with its activation id.
     pub fn postings(&self) -> &[Posting] {
         match self {
-            AccessAnswer::OneOff(access) => &access.postings,
-            AccessAnswer::Session(access, _) => &access.postings,
+            AccessAnswer::OneOff(access, _) => &access.postings,
+            AccessAnswer::Session(access, ..) => &access.postings,
         }
     }
+
+    /// The moment that it was decided at, in broker time (spec 4.2).
+    pub fn decided_at(&self) -> Timestamp {
+        self.seen().at()
+    }
+
+    /// How every line item stands that was charged or refunded, in the order of the postings
+    /// (spec 2.7): right after this request and before any later one. Worked out here: an answer
+    /// keeps the catalogue that it was decided on.
+    pub fn balances(&self) -> Vec<Standing> {
+        self.postings().iter().map(|posting| self.seen().standing(posting)).collect()
+    }
+
+    fn seen(&self) -> &Seen {
+        match self {
+            AccessAnswer::OneOff(_, seen) | AccessAnswer::Session(_, _, seen) => seen,
+        }
+    }
+}
+
+/// Whether what is decided becomes so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// It does.
+    Act,
+    /// It is only told: nothing is appended, nothing changes.
+    Quote,
 }
 
 /// A one-off request on its way, with everything that belongs to it.
@@ -68,6 +97,7 @@ pub(crate) struct Job {
     pub(crate) core: Arc<Core>,
     pub(crate) instance: Arc<Instance>,
     pub(crate) request: Arc<AccessRequest>,
+    pub(crate) intent: Intent,
     pub(crate) reply: Reply<AccessAnswer>,
 }
 
@@ -111,6 +141,11 @@ impl Basis {
     ) -> Candidates<'a> {
         let tolerant = self.tenant.configuration.at(known).timezone_tolerant;
         Candidates::at(self.now, known, &self.instance, &self.tenant.rates, tolerant, requester)
+    }
+
+    /// What an answer keeps of it.
+    pub(crate) fn seen(&self, candidates: Candidates<'_>) -> Seen {
+        candidates.seen(Arc::clone(&self.instance))
     }
 }
 
@@ -173,10 +208,9 @@ impl Job {
             if matches!(when, When::Shared) && self.instance.is_due(basis.session_time()) {
                 return Outcome::Moved(self);
             }
-            let decided = guarded(|| {
-                let AccessRequest { requester, items } = self.request.as_ref();
-                charge::one_off(items, basis.candidates(requester), view)
-            });
+            let AccessRequest { requester, items } = self.request.as_ref();
+            let candidates = basis.candidates(requester);
+            let decided = guarded(|| charge::one_off(items, candidates, view));
             let decision = match decided {
                 Ok(Ok(Ok(decision))) => decision,
                 Ok(Ok(Err(no_price))) => {
@@ -190,6 +224,7 @@ impl Job {
                     return Outcome::Ended;
                 }
             };
+            let seen = basis.seen(candidates);
             let access = Arc::new(Access {
                 instance: self.instance.entry.number,
                 correlation: CorrelationId::from_u128(self.core.ledger.fresh_id()),
@@ -198,18 +233,22 @@ impl Job {
                 postings: decision.postings,
             });
             let record = Record { at: basis.now, event: Event::Access(Arc::clone(&access)) };
-            let owners = Owner::of_postings(&access.postings);
-            let answer = AccessAnswer::OneOff(Arc::clone(&access));
+            let answer = AccessAnswer::OneOff(Arc::clone(&access), seen);
             let settling = |reply: Reply<_>| reply.with(Ok(answer));
-            match self.core.ledger.append(
-                &self.instance,
-                &basis,
-                &record,
-                owners,
-                self.reply,
-                settling,
-            ) {
-                Ok(sequence) => return Outcome::Appended(sequence, access),
+            let (ledger, instance) = (&self.core.ledger, &self.instance);
+            let appended = match self.intent {
+                Intent::Act => {
+                    let owners = Owner::of_postings(&access.postings);
+                    let reply = self.reply;
+                    ledger.append(instance, &basis, &record, owners, reply, settling).map(Some)
+                }
+                Intent::Quote => {
+                    ledger.quote(instance, &basis, &record, self.reply, settling).map(|()| None)
+                }
+            };
+            match appended {
+                Ok(Some(sequence)) => return Outcome::Appended(sequence, access),
+                Ok(None) => return Outcome::Ended,
                 Err((NotAppended::Late, reply)) if matches!(when, When::Exclusive(_)) => {
                     reply.now(ledger::out_of_order());
                     return Outcome::Ended;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::oneshot;
@@ -170,10 +170,45 @@ impl Ledger {
         reply: W,
         settling: impl FnOnce(W) -> Box<dyn OnDurable>,
     ) -> Result<Sequence, (NotAppended, W)> {
+        self.check(instance, basis, record, reply, |mut cell, mut queue, bytes, reply| {
+            // Dirty before appended: who reads the journal's end finds all marks up to it.
+            self.mark_dirty(instance, &mut cell, owners);
+            cell.last_stamp = record.at;
+            self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
+            queue.append(bytes, settling(reply))
+        })
+    }
+
+    /// Answers with a record that could be appended now, and appends nothing: the answer rests on
+    /// everything before the place that the record would have had.
+    pub(crate) fn quote<W>(
+        &self,
+        instance: &Arc<Instance>,
+        basis: &Basis,
+        record: &Record,
+        reply: W,
+        settling: impl FnOnce(W) -> Box<dyn OnDurable>,
+    ) -> Result<(), (NotAppended, W)> {
+        self.check(instance, basis, record, reply, |cell, queue, _, reply| {
+            drop(cell);
+            queue.after_all(settling(reply));
+        })
+    }
+
+    /// Runs `then` with the record's bytes under the instance's cell and the journal's queue, if
+    /// the record may be appended there: what the decision read still holds.
+    fn check<W, T>(
+        &self,
+        instance: &Instance,
+        basis: &Basis,
+        record: &Record,
+        reply: W,
+        then: impl FnOnce(MutexGuard<'_, Cell>, Queue<'_>, &[u8], W) -> T,
+    ) -> Result<T, (NotAppended, W)> {
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode(record, bytes);
-            let mut cell = instance.cell();
+            let cell = instance.cell();
             let holds = instance.catalogue().number == basis.instance.number;
             if !holds {
                 return Err((NotAppended::Moved, reply));
@@ -181,7 +216,7 @@ impl Ledger {
             if record.at < cell.last_stamp {
                 return Err((NotAppended::Late, reply));
             }
-            let mut queue = match self.journal.queue() {
+            let queue = match self.journal.queue() {
                 Ok(queue) => queue,
                 // Nothing of it is in the journal, so this outcome is known.
                 Err(_) => return Err((NotAppended::Refused(BrokerError::Stopping), reply)),
@@ -192,11 +227,7 @@ impl Ledger {
             if self.tenant().number != basis.tenant.number {
                 return Err((NotAppended::Moved, reply));
             }
-            // Dirty before appended: who reads the journal's end finds all marks up to it.
-            self.mark_dirty(instance, &mut cell, owners);
-            cell.last_stamp = record.at;
-            self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
-            Ok(queue.append(bytes, settling(reply)))
+            Ok(then(cell, queue, bytes, reply))
         })
     }
 

@@ -53,7 +53,7 @@ pub use catalogue::{InstancePage, LineItemView};
 pub use reply::{Answer, Receipt};
 pub use rules::ActionsChange;
 
-pub(crate) use access::Job;
+pub(crate) use access::{Intent, Job};
 pub(crate) use alarm::Alarm;
 pub(crate) use catalogue::{CatalogueMessage, Placed};
 pub(crate) use directory::{Directory, Found, SessionPlace, Versioned};

@@ -7,7 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::Core;
-use super::access::AccessAnswer;
+use super::access::{AccessAnswer, Intent};
 use super::directory::{SessionPlace, Versioned};
 use super::ledger::{Basis, Nobody, NotAppended, Owner, guarded, out_of_order};
 use super::reply::Reply;
@@ -26,8 +26,13 @@ use crate::journal::OnDurable;
 /// What one can say to a session. Whoever sends it holds the instance's exclusive turn; `now` is
 /// the moment up to which nothing is open in it.
 pub(crate) enum SessionMessage {
-    /// Use this set of items from now on (PUT).
-    Access { request: Arc<AccessRequest>, on_deny: OnDeny, call: SessionCall<AccessAnswer> },
+    /// Use this set of items from now on (PUT), or say what would come of it.
+    Access {
+        request: Arc<AccessRequest>,
+        on_deny: OnDeny,
+        intent: Intent,
+        call: SessionCall<AccessAnswer>,
+    },
     /// The client is alive, as was heard at `heard`.
     Heartbeat { heard: Timestamp, call: SessionCall<Pacing> },
     /// It is over (DELETE).
@@ -89,6 +94,7 @@ impl SessionActor {
         &self,
         request: Arc<AccessRequest>,
         on_deny: OnDeny,
+        intent: Intent,
         call: SessionCall<AccessAnswer>,
         owned: &mut Versioned<Session>,
     ) {
@@ -109,9 +115,11 @@ impl SessionActor {
             let Event::SessionAccess(access) = &decided.record.event else {
                 unreachable!("an access request is decided as one");
             };
-            AccessAnswer::Session(Arc::clone(access), decided.pacing())
+            let basis = &decided.basis;
+            let seen = basis.seen(basis.candidates(&access.request.requester));
+            AccessAnswer::Session(Arc::clone(access), decided.pacing(), seen)
         };
-        self.transact(decide, answer, call, owned).await;
+        self.transact(intent, decide, answer, call, owned).await;
     }
 
     async fn close(&self, call: SessionCall<Pacing>, owned: &mut Versioned<Session>) {
@@ -121,7 +129,7 @@ impl SessionActor {
             let decided = session.decide_close(correlation, at, &basis.instance, view)?;
             Ok(decided.map(|closed| Event::SessionClosed(Arc::new(closed))))
         };
-        self.transact(decide, Decided::pacing, call, owned).await;
+        self.transact(Intent::Act, decide, Decided::pacing, call, owned).await;
     }
 
     async fn heartbeat(
@@ -145,12 +153,13 @@ impl SessionActor {
             let (session, instance) = (session.number, session.instance);
             Ok(counts.map(|_| Event::Heartbeat { session, instance, heard }))
         };
-        self.transact(decide, Decided::pacing, call, owned).await;
+        self.transact(Intent::Act, decide, Decided::pacing, call, owned).await;
     }
 
-    /// Decides what its client asks, appends, applies and posts.
+    /// Decides what its client asks, appends, applies and posts; a quote is only decided.
     async fn transact<T: Clone + Send + 'static>(
         &self,
+        intent: Intent,
         decide: impl Fn(&Session, &Basis, &View) -> Result<Result<Event, Refusal>, Missing>,
         answer: impl Fn(&Decided) -> T,
         call: SessionCall<T>,
@@ -165,7 +174,7 @@ impl SessionActor {
         loop {
             let decided = self.decide(&decide, |_, _| Some(now), &mut view, owned).await;
             drop(place.take()); // Decided: whoever hears of it may call again.
-            let decided = match decided {
+            let mut decided = match decided {
                 Ok(decided) => decided,
                 Err(Undecided::Refused(refusal)) => {
                     return self.core.ledger.after_all(reply.with(Err(refusal.into())));
@@ -173,9 +182,19 @@ impl SessionActor {
                 Err(Undecided::Failed(error)) => return reply.now(error),
                 Err(Undecided::NotYet) => unreachable!("a call is due when it is there"),
             };
+            if intent == Intent::Quote {
+                decided.after = owned.state.clone(); // It goes on as it was.
+            }
             let told = answer(&decided);
             let settling = |reply: Reply<T>| reply.with(Ok(told));
-            match self.append(decided, reply, settling, &mut turn, owned) {
+            let done = match intent {
+                Intent::Act => self.append(decided, reply, settling, &mut turn, owned),
+                Intent::Quote => {
+                    let Decided { basis, record, .. } = &decided;
+                    self.core.ledger.quote(&self.instance, basis, record, reply, settling)
+                }
+            };
+            match done {
                 Ok(()) => return,
                 Err((NotAppended::Moved, returned)) => reply = returned,
                 Err((NotAppended::Late, reply)) => return reply.now(out_of_order()),
@@ -322,8 +341,8 @@ impl Actor for SessionActor {
         owned: &mut Versioned<Session>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SessionMessage::Access { request, on_deny, call } => {
-                self.access(request, on_deny, call, owned).await;
+            SessionMessage::Access { request, on_deny, intent, call } => {
+                self.access(request, on_deny, intent, call, owned).await;
             }
             SessionMessage::Heartbeat { heard, call } => self.heartbeat(heard, call, owned).await,
             SessionMessage::Close(call) => self.close(call, owned).await,

@@ -7,12 +7,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Broker, Reach};
 use crate::actors::{
-    CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Lane, Permit, Placed, Reply,
-    SessionCall, SessionMessage, SessionPlace,
+    AccessAnswer, CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Intent, Job, Lane,
+    Permit, Placed, Reply, SessionCall, SessionMessage, SessionPlace,
 };
 use crate::auth::Scope;
 use crate::domain::ids::SessionId;
 use crate::domain::refusal::Refusal;
+use crate::domain::request::AccessRequest;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
@@ -141,6 +142,19 @@ impl Broker {
             self.turn(scope, Lane::Ordinary).await?;
         let (reply, answer) = Reply::new(permit, deadline);
         self.core().send_catalogue(message(Placed { instance, turn, now, value, reply }));
+        self.wait(answer, deadline).await
+    }
+
+    /// Has a one-off request decided.
+    pub(super) async fn one_off(
+        &self,
+        instance: Arc<Instance>,
+        request: Arc<AccessRequest>,
+        intent: Intent,
+    ) -> Answer<AccessAnswer> {
+        let (reply, answer, deadline) = self.enter(Lane::Ordinary, Some(&instance))?;
+        let core = Arc::clone(self.core());
+        Box::new(Job { core, instance, request, intent, reply }).start().await;
         self.wait(answer, deadline).await
     }
 

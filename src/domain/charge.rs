@@ -14,6 +14,7 @@ use super::rates::{RateTable, Rates};
 use super::request::RequestedItem;
 use super::rounding;
 use super::rules::Permission;
+use super::standing::Seen;
 use super::time::Timestamp;
 use super::tokens::{Rate, Tokens};
 
@@ -68,6 +69,11 @@ impl<'a> Candidates<'a> {
     /// The catalogue that they are taken from.
     pub fn instance(&self) -> &'a InstanceCatalogue {
         self.instance
+    }
+
+    /// The same line items, for the answer: `instance` is where these candidates are from.
+    pub fn seen(&self, instance: Arc<InstanceCatalogue>) -> Seen {
+        Seen::new(instance, self.now, self.tolerant)
     }
 
     fn iter(self) -> impl Iterator<Item = &'a LineItem> {

@@ -172,6 +172,18 @@ impl LineItem {
         };
         limit.unwrap_or(USED_MAX).saturating_sub(used)
     }
+
+    /// What an access request at `now` could charge in all when `used` is used (spec 2.7): nothing
+    /// of what is no candidate then; `None` where the overdraft has no bound.
+    pub fn chargeable(&self, used: Tokens, now: Timestamp, tolerant: bool) -> Option<Tokens> {
+        if !self.is_candidate(now, tolerant) {
+            return Some(Tokens::ZERO);
+        }
+        match self.terms.overdraft {
+            Overdraft::Unlimited => None,
+            Overdraft::None | Overdraft::Number(_) => Some(self.available(used)),
+        }
+    }
 }
 
 /// What requests change of a line item; owned by its actor.
@@ -244,5 +256,28 @@ mod tests {
         let endless = line_item(10, Overdraft::Unlimited);
         assert_eq!(endless.available(USED_MAX), Tokens::ZERO);
         assert!(endless.available(used) > Tokens::whole(u64::MAX));
+    }
+
+    #[test]
+    fn only_what_may_be_charged_now_can_give_anything() {
+        let (used, inside) = (Tokens::whole(9), Timestamp::from_ms(1_500));
+        let left = |line_item: &LineItem, at| line_item.chargeable(used, at, false);
+        let nothing = Some(Tokens::ZERO);
+        for (overdraft, now) in [
+            (Overdraft::None, Some(Tokens::whole(1))),
+            (Overdraft::Number(5), Some(Tokens::whole(6))),
+            (Overdraft::Unlimited, None),
+        ] {
+            let item = line_item(10, overdraft);
+            assert_eq!(left(&item, inside), now);
+            assert_eq!(left(&item, Timestamp::from_ms(2_001)), nothing, "it is over");
+            assert_eq!(item.chargeable(used, Timestamp::from_ms(2_001), true), now, "tolerated");
+            let inelastic = Terms { elastic: false, ..item.terms.clone() };
+            assert_eq!(left(&LineItem::new(item.number, inelastic), inside), nothing);
+            for state in [LineItemState::Inactive, LineItemState::Obsolete] {
+                let terms = Terms { state, ..item.terms.clone() };
+                assert_eq!(left(&LineItem::new(item.number, terms), inside), nothing, "{state}");
+            }
+        }
     }
 }

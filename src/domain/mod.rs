@@ -18,6 +18,7 @@ mod rounding;
 pub mod rules;
 pub mod session;
 pub mod session_time;
+pub mod standing;
 pub mod status;
 pub mod time;
 pub mod tokens;

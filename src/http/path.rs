@@ -137,6 +137,15 @@ impl<'a> Query<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
     }
 
+    /// Whether a parameter is set that is `true` or `false`; one that is not there is `false`.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, String> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(format!("`{name}` must be `true` or `false`")),
+        }
+    }
+
     /// The value of a parameter that is a whole number. One too large for a number is the largest.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, String> {
         let Some(value) = self.get(name) else { return Ok(None) };

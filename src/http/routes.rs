@@ -92,6 +92,7 @@ const CONDITION: &str = "/instances/{instanceId}/conditions/{conditionId}";
 const SESSION: &str = "/sessions/{sessionId}";
 const HEARTBEAT: &str = "/sessions/{sessionId}/heartbeat";
 const ACCESS: &str = "/instances/{instanceId}/access-request";
+const ACCESS_PARAMETERS: &[&str] = &["dryRun", "balances"];
 
 /// Below `…/api/{version}`, once per operation for both versions (spec 2.0 to 2.8).
 #[rustfmt::skip]
@@ -115,11 +116,11 @@ static ROUTES: &[Route] = &[
     route(Method::PATCH, CONDITIONS, ClientOrAdministration, &[], Operation::ChangeConditions),
     route(Method::DELETE, CONDITIONS, ClientOrAdministration, &[], Operation::DeleteConditions),
     route(Method::DELETE, CONDITION, ClientOrAdministration, &[], Operation::DeleteCondition),
-    route(Method::POST, ACCESS, ClientOrAdministration, &[], Operation::OneOffAccess),
+    route(Method::POST, ACCESS, ClientOrAdministration, ACCESS_PARAMETERS, Operation::OneOffAccess),
     route(Method::POST, "/sessions", ClientOfInstanceOrAdministration, &[], Operation::CreateSession),
     route(Method::GET, "/sessions", ClientOrAdministration, &["instanceId"], Operation::ListSessions),
     route(Method::GET, SESSION, ClientOfInstanceOrAdministration, &[], Operation::ReadSession),
-    route(Method::PUT, SESSION, ClientOfInstanceOrAdministration, &[], Operation::SessionAccess),
+    route(Method::PUT, SESSION, ClientOfInstanceOrAdministration, ACCESS_PARAMETERS, Operation::SessionAccess),
     route(Method::DELETE, SESSION, ClientOfInstanceOrAdministration, &[], Operation::CloseSession),
     route(Method::GET, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
     route(Method::POST, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),

@@ -106,7 +106,11 @@ impl Line {
     }
 
     pub(super) fn after_all(&self, waiter: Box<dyn OnDurable>) {
-        let mut state = self.lock();
+        self.wait(self.lock(), waiter);
+    }
+
+    /// Lets the line go, then settles the waiter or has it wait for all that was appended.
+    fn wait(&self, mut state: MutexGuard<'_, State>, waiter: Box<dyn OnDurable>) {
         let (last, down) = (state.appended, state.down.clone());
         if let Some(down) = down {
             drop(state);
@@ -242,6 +246,13 @@ impl Queue<'_> {
         filling.bytes.extend_from_slice(payload);
         filling.waiters.push((sequence, waiter));
         sequence
+    }
+
+    /// Lets the line go; the answer waits as in [`super::Journal::after_all`]. What it rests on is
+    /// what has been appended until now, and nothing that comes later.
+    pub fn after_all(mut self, waiter: Box<dyn OnDurable>) {
+        let state = self.state.take().expect("held until drop");
+        self.line.wait(state, waiter);
     }
 
     /// The longest payload that [`Queue::append`] takes.

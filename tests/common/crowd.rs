@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use farebox::broker::{AccessAnswer, ActionsChange, Broker, LineItemView, Reach, SessionView};
 use farebox::domain::ids::{InstanceId, Sequence, SessionId};
+use farebox::domain::request::AccessRequest;
 use farebox::domain::rules::{Effect, NewAction, NewCondition};
 use farebox::domain::tokens::Tokens;
 use farebox::error::BrokerError;
@@ -52,6 +53,8 @@ pub enum Call {
     Access(InstanceId, Vec<Item>),
     CreateSession(InstanceId),
     PutSession(SessionId, Vec<Item>, OnDeny),
+    Quote(InstanceId, Vec<Item>),
+    QuoteSession(SessionId, Vec<Item>, OnDeny),
     CloseSession(SessionId),
     Heartbeat(SessionId),
     MapLineItem(InstanceId, String, Terms),
@@ -65,6 +68,17 @@ pub enum Call {
     Actions(InstanceId, String, u64),
     LineItems(InstanceId),
     Session(SessionId),
+}
+
+impl Call {
+    /// The same as a quote, if it is an access request.
+    fn quoted(&self) -> Option<Call> {
+        if let Call::Access(instance, items) = self {
+            return Some(Call::Quote(*instance, items.clone()));
+        }
+        let Call::PutSession(id, items, on_deny) = self else { return None };
+        Some(Call::QuoteSession(*id, items.clone(), *on_deny))
+    }
 }
 
 /// What a caller is told.
@@ -137,6 +151,11 @@ impl Crowd {
             }
             let tag = format!("{name}.{number}");
             let call = self.any_call(&mut dice);
+            if let Some(quote) = call.quoted()
+                && dice.chance(20)
+            {
+                self.attempt(format!("{tag}.quote"), quote, None).await;
+            }
             let patience = if dice.chance(10) { Some(dice.below(8)) } else { None };
             self.attempt(tag, call, patience).await;
         }
@@ -238,9 +257,11 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
     let everywhere = Reach::Everywhere;
     Ok(match call {
         Call::Access(instance, items) => {
-            let request = product::request_of(&tag, &tagged_who(&tag), &items);
-            let request = request.expect("valid counts");
-            let answer = broker.access(product::scope(instance), request).await?;
+            let answer = broker.access(product::scope(instance), request(&tag, &items)).await?;
+            (Told::Access(answer.value), answer.sequence)
+        }
+        Call::Quote(instance, items) => {
+            let answer = broker.quote(product::scope(instance), request(&tag, &items)).await?;
             (Told::Access(answer.value), answer.sequence)
         }
         Call::CreateSession(instance) => {
@@ -248,10 +269,15 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
             (Told::Created(answer.value), answer.sequence)
         }
         Call::PutSession(session, items, on_deny) => {
-            let request = product::request_of(&tag, &tagged_who(&tag), &items);
-            let request = request.expect("valid counts");
             let (id, on_deny) = (session.to_string(), product::on_deny(on_deny));
+            let request = request(&tag, &items);
             let answer = broker.session_access(everywhere, &id, request, on_deny).await?;
+            (Told::Access(answer.value), answer.sequence)
+        }
+        Call::QuoteSession(session, items, on_deny) => {
+            let (id, on_deny) = (session.to_string(), product::on_deny(on_deny));
+            let request = request(&tag, &items);
+            let answer = broker.quote_session(everywhere, &id, request, on_deny).await?;
             (Told::Access(answer.value), answer.sequence)
         }
         Call::CloseSession(session) => {
@@ -301,6 +327,10 @@ async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Seque
             (Told::Session(answer.value), answer.sequence)
         }
     })
+}
+
+fn request(tag: &str, items: &[Item]) -> Arc<AccessRequest> {
+    product::request_of(tag, &tagged_who(tag), items).expect("valid counts")
 }
 
 /// The same tag is always the same requester.

@@ -60,6 +60,7 @@ pub struct Mood {
     acknowledged: AtomicU64,
     blocked: Mutex<bool>,
     freed: Condvar,
+    full: AtomicBool,
 }
 
 struct MoodyFile {
@@ -110,6 +111,11 @@ impl MoodyDisk {
         Blocked(Arc::clone(&self.mood))
     }
 
+    /// From now on nothing new fits; what is there can be overwritten.
+    pub fn fill_up(&self) {
+        self.mood.full.store(true, Ordering::SeqCst);
+    }
+
     fn next_fault(&self) -> Option<Fault> {
         let call = self.mood.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let (number, fault) = (*self.mood.fault.lock().expect("unpoisoned"))?;
@@ -155,6 +161,9 @@ impl Disk for MoodyDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        if self.mood.full.load(Ordering::SeqCst) {
+            return Err(Fault::Full.error());
+        }
         self.step()?;
         Ok(self.file(name, self.inner.create(name)?))
     }

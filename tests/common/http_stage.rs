@@ -14,13 +14,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
+use super::http_access;
 use super::http_client::{self, Client};
-use super::http_rules::{self, Names, Take};
-use super::model::amount::half_even_9;
+use super::http_rules::{self, Names};
 use super::model::{
     self, Action, Amount, Answer, Available, Item, ItemAnswer, LineItemState, OnDeny, Overdraft,
-    Price, RateTable, Refused, Rule, SessionAnswer, SessionState, Setting, Status, Terms, Who,
-    decimal, whole,
+    Price, RateTable, Refused, Rule, SessionAnswer, SessionState, Setting, Standing, Status, Terms,
+    Who, decimal, whole,
 };
 use super::product;
 use super::script::Stage;
@@ -43,7 +43,7 @@ impl Version {
     }
 
     /// The status that an item's code stands for: three digits in v1.0, four in v1.1.
-    fn status(self, code: &str) -> Status {
+    pub(super) fn status(self, code: &str) -> Status {
         match (self, code) {
             (Version::V1_0, "101") | (Version::V1_1, "1001") => Status::CheckedOut,
             (Version::V1_0, "102") | (Version::V1_1, "1002") => Status::NoStatus,
@@ -57,43 +57,15 @@ impl Version {
 
 /// A server of its own for each story, and one connection to it.
 pub struct OverHttp {
-    runtime: Runtime,
-    server: TestServer,
+    pub(super) runtime: Runtime,
+    pub(super) server: TestServer,
     client: Client,
-    version: Version,
+    pub(super) version: Version,
     now: u64,
     instances: BTreeMap<String, String>,
-    sessions: BTreeMap<String, String>,
+    pub(super) sessions: BTreeMap<String, String>,
     pub(super) rules: Names,
-}
-
-/// The answer to an access request (spec 2.7), and no member more.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Granted<'a> {
-    #[serde(borrow)]
-    requested_items: Vec<GrantedItem<'a>>,
-    requester: Value,
-    correlation_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct GrantedItem<'a> {
-    item: String,
-    version: Option<String>,
-    #[serde(borrow)]
-    count: &'a RawValue,
-    total_tokens_charged: &'a RawValue,
-    line_items: Vec<Take<'a>>,
-    status: CodeAndWords,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CodeAndWords {
-    code: String,
-    description: String,
+    pub(super) standings: Vec<Standing>,
 }
 
 /// Of a line item what the stories ask for (spec 2.3).
@@ -123,7 +95,7 @@ pub(super) fn digits(number: &RawValue) -> Amount {
 }
 
 /// The three pacing headers (spec 2.8).
-fn pacing(answer: &http_client::Answer) -> [u64; 3] {
+pub(super) fn pacing(answer: &http_client::Answer) -> [u64; 3] {
     ["x-charged-until", "x-heartbeat-from", "x-heartbeat-due-by"].map(|name| {
         let value = answer.header(name).and_then(|value| value.parse().ok());
         value.unwrap_or_else(|| panic!("no {name}: {answer:?}"))
@@ -139,8 +111,18 @@ impl OverHttp {
             (server, client)
         });
         let (instances, sessions) = (BTreeMap::new(), BTreeMap::new());
-        let rules = Names::default();
-        OverHttp { runtime, server, client, version, now: at, instances, sessions, rules }
+        let (rules, standings) = (Names::default(), Vec::new());
+        OverHttp {
+            runtime,
+            server,
+            client,
+            version,
+            now: at,
+            instances,
+            sessions,
+            rules,
+            standings,
+        }
     }
 
     /// A request of administration, outside the prefixes.
@@ -201,7 +183,7 @@ impl OverHttp {
         self.instances.get(name).map_or(unknown, String::as_str)
     }
 
-    fn session_path(&self, name: &str) -> String {
+    pub(super) fn session_path(&self, name: &str) -> String {
         format!("/sessions/{}", self.sessions.get(name).expect("the story made it"))
     }
 
@@ -211,7 +193,7 @@ impl OverHttp {
     }
 
     /// State and pacing as the details show them, which say no less than the list.
-    fn details(&mut self, at: u64, name: &str) -> (SessionState, [u64; 3]) {
+    pub(super) fn details(&mut self, at: u64, name: &str) -> (SessionState, [u64; 3]) {
         let path = self.session_path(name);
         let answer = self.call(at, &format!("GET {path}"), "", 200);
         let answer = answer.expect("it can be read");
@@ -230,7 +212,7 @@ impl OverHttp {
     }
 
     /// The same right after an answer about the session, which has told the same of its pacing.
-    fn state_after(
+    pub(super) fn state_after(
         &mut self,
         at: u64,
         name: &str,
@@ -254,7 +236,7 @@ impl OverHttp {
     }
 
     /// The record that an answer rests on.
-    fn record(&self, answer: &http_client::Answer) -> Record {
+    pub(super) fn record(&self, answer: &http_client::Answer) -> Record {
         let sequence = answer.header("x-sequence").and_then(|value| value.parse().ok());
         let sequence = Sequence::new(sequence.expect("a number"));
         let mut found = None;
@@ -264,24 +246,6 @@ impl OverHttp {
         });
         read.expect("the journal can be read");
         found.expect("an answer's record is durable")
-    }
-
-    /// What became of these items; the answer repeats them, counts as they were rounded (spec 3.7).
-    fn granted(&self, asked: &[Item], answer: &Granted<'_>) -> Vec<ItemAnswer> {
-        assert_eq!(answer.requester, http_rules::requester(&self.rules.who));
-        assert_eq!(asked.len(), answer.requested_items.len(), "every item is answered");
-        let one = |(asked, told): (&Item, &GrantedItem<'_>)| {
-            let version = told.version.clone().unwrap_or_default();
-            let (name, variables) = (told.item.clone(), asked.variables.clone()); // Not echoed.
-            let item = Item { name, version, count: digits(told.count), variables };
-            assert_eq!(item, Item { count: half_even_9(&asked.count), ..asked.clone() });
-            assert!(!told.status.description.is_empty(), "a status has words");
-            let line = |take: &Take<'_>| take.line(&self.rules);
-            let status = self.version.status(&told.status.code);
-            let total = digits(told.total_tokens_charged);
-            ItemAnswer { item, status, total, lines: told.line_items.iter().map(line).collect() }
-        };
-        asked.iter().zip(&answer.requested_items).map(one).collect()
     }
 }
 
@@ -374,10 +338,25 @@ impl Stage for OverHttp {
     }
 
     fn access(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
-        let target = format!("POST /instances/{}/access-request", self.instance(instance));
-        let answer =
-            self.call(at, &target, &http_rules::asking(items, &self.rules.who, ""), 200)?;
-        Ok(self.granted(items, &read(&answer.body)))
+        http_access::one_off(self, at, instance, items)
+    }
+
+    fn quote(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
+        http_access::quote(self, at, instance, items)
+    }
+
+    fn quote_session(
+        &mut self,
+        at: u64,
+        id: &str,
+        items: &[Item],
+        on_deny: OnDeny,
+    ) -> Answer<SessionAnswer> {
+        http_access::quote_session(self, at, id, items, on_deny)
+    }
+
+    fn standings(&mut self) -> Vec<Standing> {
+        self.standings.clone()
     }
 
     fn create_session(&mut self, at: u64, id: &str, instance: &str) -> Answer {
@@ -395,21 +374,7 @@ impl Stage for OverHttp {
         items: &[Item],
         on_deny: OnDeny,
     ) -> Answer<SessionAnswer> {
-        let rollback = match on_deny {
-            OnDeny::RollBack => r#""rollbackOnDeny":true,"#,
-            OnDeny::Terminate => r#""rollbackOnDeny":false,"#,
-        };
-        let target = format!("PUT {}", self.session_path(id));
-        let answer =
-            self.call(at, &target, &http_rules::asking(items, &self.rules.who, rollback), 200)?;
-        let granted: Granted<'_> = read(&answer.body);
-        let Event::SessionAccess(access) = self.record(&answer).event else {
-            panic!("the answer to a PUT rests on its record")
-        };
-        assert_eq!(granted.correlation_id, access.correlation.to_string());
-        let (items, refund) = (self.granted(items, &granted), product::refunds(&access.refunds));
-        let (state, charged_until) = self.state_after(at, id, &answer);
-        Ok(SessionAnswer { items, refund, state, charged_until })
+        http_access::of_session(self, at, id, items, on_deny)
     }
 
     fn heartbeat(&mut self, at: u64, id: &str) -> Answer {

@@ -20,6 +20,7 @@ use super::replay::Replay;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub answers: u64,
+    pub quotes: u64,
     pub refusals: u64,
     /// Refusals of requests with an item whose formula fails.
     pub no_price: u64,
@@ -33,6 +34,7 @@ pub struct Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Tally) {
         self.answers += other.answers;
+        self.quotes += other.quotes;
         self.refusals += other.refusals;
         self.no_price += other.no_price;
         self.vanished += other.vanished;
@@ -57,6 +59,10 @@ pub fn judge(
         match &attempt.outcome {
             Outcome::Answered(answer, sequence) => {
                 tally.answers += 1;
+                if matches!(attempt.call, Call::Quote(..) | Call::QuoteSession(..)) {
+                    tally.quotes += 1;
+                    nothing_happened.insert(&attempt.tag);
+                }
                 told.entry(*sequence).or_default().push((attempt, answer));
             }
             Outcome::Failed(BrokerError::Refused(refusal, rests_on)) => {
@@ -92,7 +98,7 @@ pub fn judge(
     for (sequence, record) in records {
         replay.record(*sequence, record);
         if let Some(tag) = tag(&record.event) {
-            assert!(!nothing_happened.contains(tag), "refused, and recorded: {record:?}");
+            assert!(!nothing_happened.contains(tag), "refused or quoted, and recorded: {record:?}");
             assert!(tags.insert(tag), "recorded twice: {record:?}");
         }
         for (attempt, told) in told.remove(sequence).unwrap_or_default() {
@@ -176,19 +182,21 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
     match (&attempt.call, told, &record.event) {
         (
             Call::Access(_, items),
-            Told::Access(AccessAnswer::OneOff(told)),
+            Told::Access(answer @ AccessAnswer::OneOff(told, _)),
             Event::Access(event),
         ) => {
             assert_eq!(told, event);
+            assert_eq!(product::standings(answer), replay.model.standings(), "{attempt:?}");
             assert_eq!(product::asked(&told.request), *items, "{attempt:?}");
             true
         }
         (
             Call::PutSession(_, items, on_deny),
-            Told::Access(AccessAnswer::Session(told, _)),
+            Told::Access(answer @ AccessAnswer::Session(told, ..)),
             Event::SessionAccess(event),
         ) => {
             assert_eq!(told, event);
+            assert_eq!(product::standings(answer), replay.model.standings(), "{attempt:?}");
             assert_eq!(product::asked(&told.request), *items, "{attempt:?}");
             match (told.next, on_deny) {
                 (Next::Terminated, OnDeny::RollBack) => panic!("not rolled back: {attempt:?}"),
@@ -198,6 +206,10 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
                 (_, _) => {}
             }
             true
+        }
+        (Call::Quote(..) | Call::QuoteSession(..), Told::Access(told), _) => {
+            check_quote(replay, attempt, told);
+            false
         }
         (Call::CreateSession(_), Told::Created(told), Event::SessionCreated { id, .. }) => {
             assert_eq!(told, id);
@@ -255,6 +267,31 @@ fn check_answer(replay: &Replay, attempt: &Attempt, told: &Told, record: &Record
     }
 }
 
+/// Checks a quote: where it says that it belongs, the request would have been answered like that.
+fn check_quote(replay: &Replay, attempt: &Attempt, told: &AccessAnswer) {
+    let (mut model, at) = (asked_by(&replay.model, attempt), told.decided_at().as_ms());
+    let open = |instance: &str| model.first_due(instance).filter(|(due, _)| *due <= at);
+    match (&attempt.call, told) {
+        (Call::Quote(instance, items), AccessAnswer::OneOff(..)) => {
+            let instance = instance.to_string();
+            assert_eq!(open(&instance), None, "something is due before {attempt:?}");
+            let expected = model.quote(at, &instance, items);
+            assert_eq!(expected, Ok(product::answered_items(told)), "{attempt:?}");
+        }
+        (Call::QuoteSession(id, items, on_deny), AccessAnswer::Session(access, pacing, _)) => {
+            let (id, instance) = (id.to_string(), replay.instances.get(&access.instance));
+            let instance = instance.expect("it was created").to_string();
+            assert_eq!(open(&instance), None, "something is due before {attempt:?}");
+            let expected = model.quote_session(at, &id, items, *on_deny).expect("it is answered");
+            assert_eq!(expected.items, product::answered_items(told), "{attempt:?}");
+            assert_eq!(expected.refund, product::refunds(&access.refunds), "{attempt:?}");
+            assert_eq!(expected.charged_until, pacing.charged_until.as_ms(), "{attempt:?}");
+        }
+        (_, _) => panic!("no answer to it: {attempt:?}"),
+    }
+    assert_eq!(product::standings(told), model.standings(), "{attempt:?}");
+}
+
 fn is_live(state: SessionState) -> bool {
     matches!(state, SessionState::Idle | SessionState::Active)
 }
@@ -271,7 +308,10 @@ fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
     let model = &replay.model;
     match (&attempt.call, refusal) {
         (
-            Call::PutSession(id, ..) | Call::CloseSession(id) | Call::Heartbeat(id),
+            Call::PutSession(id, ..)
+            | Call::QuoteSession(id, ..)
+            | Call::CloseSession(id)
+            | Call::Heartbeat(id),
             Refusal::SessionEnded(_),
         ) => model.session_view(&id.to_string()).is_ok_and(|view| !is_live(view.state)),
         (Call::MapLineItem(instance, id, terms), Refusal::LineItemInvalid(_)) => {
@@ -332,14 +372,20 @@ fn is_right(replay: &Replay, attempt: &Attempt, refusal: &Refusal) -> bool {
             let from = replay.tables.get(&(series.clone(), version.clone()));
             from.is_some_and(|from| *from <= attempt.clock_after)
         }
-        (Call::Access(instance, items), Refusal::FormulaFailed(_)) => {
+        (
+            Call::Access(instance, items) | Call::Quote(instance, items),
+            Refusal::FormulaFailed(_),
+        ) => {
             let instance = instance.to_string();
             model.instants_until(attempt.clock_after).into_iter().any(|at| {
                 let mut model = asked_by(model, attempt);
                 model.access(at, &instance, items) == Err(Refused::Invalid)
             })
         }
-        (Call::PutSession(id, items, on_deny), Refusal::FormulaFailed(_)) => {
+        (
+            Call::PutSession(id, items, on_deny) | Call::QuoteSession(id, items, on_deny),
+            Refusal::FormulaFailed(_),
+        ) => {
             let id = id.to_string();
             model.instants_until(attempt.clock_after).into_iter().any(|at| {
                 let mut model = asked_by(model, attempt);

@@ -10,11 +10,13 @@
 pub mod amount;
 mod charge;
 pub mod formula;
+mod quote;
 mod rules;
 mod session;
 
 pub use amount::{Amount, decimal, text, whole};
 pub use charge::{Item, ItemAnswer, LineAnswer, Status};
+pub use quote::Standing;
 pub use rules::{Action, Clause, Rule, Who};
 pub use session::{OnDeny, SessionAnswer, SessionState, SessionView};
 
@@ -208,6 +210,8 @@ pub struct Model {
     conditions: Vec<rules::Condition>,
     /// Who asks.
     who: rules::Who,
+    /// What the last request touched.
+    standings: Vec<Standing>,
 }
 
 impl Default for Model {
@@ -223,6 +227,7 @@ impl Default for Model {
             ledger: Vec::new(),
             conditions: Vec::new(),
             who: rules::Who::new(),
+            standings: Vec::new(),
         }
     }
 }

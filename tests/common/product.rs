@@ -22,8 +22,8 @@ use farebox::domain::variables::{Number, Variable, Variables};
 use farebox::error::BrokerError;
 
 use super::model::{
-    self, Amount, Item, ItemAnswer, LineAnswer, LineItemState, Overdraft, RateTable, Refused,
-    SessionState, Status, Terms, Who, decimal,
+    self, Amount, Available, Item, ItemAnswer, LineAnswer, LineItemState, Overdraft, RateTable,
+    Refused, SessionState, Standing, Status, Terms, Who, decimal,
 };
 
 pub fn text(text: &str) -> Text {
@@ -269,6 +269,18 @@ pub fn answered_items(answer: &AccessAnswer) -> Vec<ItemAnswer> {
         let named = answer.postings().iter().find(|posting| posting.line_item == number);
         named.expect("every line item charged is posted").activation_id.to_string()
     })
+}
+
+/// How the line items stand that an answer touched.
+pub fn standings(answer: &AccessAnswer) -> Vec<Standing> {
+    let one = |standing: farebox::domain::standing::Standing| Standing {
+        activation: standing.activation_id.to_string(),
+        used: amount(standing.used),
+        available: standing
+            .available
+            .map_or(Available::Unbounded, |tokens| Available::Tokens(amount(tokens))),
+    };
+    answer.balances().into_iter().map(one).collect()
 }
 
 /// Who asked.

@@ -9,7 +9,7 @@
 use super::model::{
     Action, Amount, Answer, Available, Clause, Item, ItemAnswer, LineAnswer, LineItemState, OnDeny,
     Overdraft, Price, RateTable, RatedItem, Refused, Rule, SessionAnswer, SessionState, Setting,
-    Terms, Who, decimal, text,
+    Standing, Terms, Who, decimal, text,
 };
 
 /// Minute 0 of every story.
@@ -35,6 +35,18 @@ pub trait Stage {
         items: &[Item],
         on_deny: OnDeny,
     ) -> Answer<SessionAnswer>;
+    /// What `access` would answer, and nothing happens.
+    fn quote(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>>;
+    /// What `put_session` would answer, with the state that the session keeps.
+    fn quote_session(
+        &mut self,
+        at: u64,
+        id: &str,
+        items: &[Item],
+        on_deny: OnDeny,
+    ) -> Answer<SessionAnswer>;
+    /// How the line items stand that the last of these four touched, if it was answered.
+    fn standings(&mut self) -> Vec<Standing>;
     fn heartbeat(&mut self, at: u64, id: &str) -> Answer;
     fn close_session(&mut self, at: u64, id: &str) -> Answer<SessionAnswer>;
     /// Its state, and the end of the paid period or 0.
@@ -247,6 +259,21 @@ fn outcome<T>(answer: Result<T, Refused>, shown: impl Fn(&T) -> String) -> Strin
     }
 }
 
+fn shown_available(available: &Available) -> String {
+    match available {
+        Available::Tokens(tokens) => text(tokens),
+        Available::Unbounded => "unbounded".to_owned(),
+    }
+}
+
+fn on_deny(word: &str) -> OnDeny {
+    match word {
+        "back" => OnDeny::RollBack,
+        "end" => OnDeny::Terminate,
+        word => panic!("`back` or `end`, not `{word}`"),
+    }
+}
+
 /// Such as `timezone.tolerant=true`; intervals in whole minutes, `PT10M`.
 fn parsed(word: &str) -> Setting {
     match word.split_once('=') {
@@ -288,13 +315,21 @@ pub fn run(stage: &mut impl Stage, at: u64, command: &str) -> String {
             outcome(stage.access(at, "I", &items(wanted)), |answers| shown_items(answers))
         }
         ["open", id] => outcome(stage.create_session(at, id, "I"), ok),
+        ["quote", "put", id, word, wanted @ ..] => {
+            let told = stage.quote_session(at, id, &items(wanted), on_deny(word));
+            outcome(told, shown_session)
+        }
+        ["quote", wanted @ ..] => {
+            outcome(stage.quote(at, "I", &items(wanted)), |answers| shown_items(answers))
+        }
         ["put", id, word, wanted @ ..] => {
-            let on_deny = match *word {
-                "back" => OnDeny::RollBack,
-                "end" => OnDeny::Terminate,
-                word => panic!("`back` or `end`, not `{word}`"),
+            outcome(stage.put_session(at, id, &items(wanted), on_deny(word)), shown_session)
+        }
+        ["standings"] => {
+            let shown = |Standing { activation, used, available }: &Standing| {
+                format!("{activation}:{}/{}", text(used), shown_available(available))
             };
-            outcome(stage.put_session(at, id, &items(wanted), on_deny), shown_session)
+            stage.standings().iter().map(shown).collect::<Vec<_>>().join(" ")
         }
         ["beat", id] => outcome(stage.heartbeat(at, id), ok),
         ["close", id] => outcome(stage.close_session(at, id), shown_session),
@@ -304,10 +339,7 @@ pub fn run(stage: &mut impl Stage, at: u64, command: &str) -> String {
                 ids.iter().map(|id| outcome(stage.used(at, "I", id), text)).collect();
             used.join(" ")
         }
-        ["available", id] => outcome(stage.available(at, "I", id), |available| match available {
-            Available::Tokens(tokens) => text(tokens),
-            Available::Unbounded => "unbounded".to_owned(),
-        }),
+        ["available", id] => outcome(stage.available(at, "I", id), shown_available),
         ["set", setting] => outcome(stage.configure(at, parsed(setting)), ok),
         ["as", pairs @ ..] => {
             let mut who = Who::new();

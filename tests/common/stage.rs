@@ -1,10 +1,12 @@
-//! The two stages on which stories are played: the model, and the library in memory.
+//! A stage on which stories are played: the library, in memory.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use farebox::broker::{AccessAnswer, ActionsChange, Broker, LineItemView, Options, Reach};
+use farebox::broker::{
+    AccessAnswer, ActionsChange, Broker, LineItemView, Options, Reach, SessionView,
+};
 use farebox::domain::event::{Event, Next, Record};
 use farebox::domain::ids::{ActionId, ConditionId, InstanceId, Sequence, SessionId};
 use farebox::domain::line_item::Overdraft;
@@ -16,127 +18,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::env::{self, ManualClock, SeededIds};
 use super::model::{
     Action, Amount, Answer, Available, Item, ItemAnswer, Model, OnDeny, RateTable, Refused, Rule,
-    SessionAnswer, SessionState, Setting, Terms, Who, text,
+    SessionAnswer, SessionState, Setting, Standing, Terms, Who, text,
 };
 use super::product;
 use super::script::Stage;
-
-impl Stage for Model {
-    fn publish_rate_table(&mut self, at: u64, table: RateTable) -> Answer {
-        Model::publish_rate_table(self, at, table)
-    }
-
-    fn delete_rate_table(&mut self, at: u64, series: &str, version: &str) -> Answer {
-        Model::delete_rate_table(self, at, series, version)
-    }
-
-    fn create_instance(&mut self, at: u64, id: &str, account: &str) -> bool {
-        Model::create_instance(self, at, id, account).default
-    }
-
-    fn instances(&mut self, at: u64) -> Vec<String> {
-        self.advance(at);
-        let all = Model::instances(self, None, None).expect("all may be listed");
-        all.into_iter().map(|instance| instance.id).collect()
-    }
-
-    fn default_instance(&mut self, at: u64, account: &str) -> Vec<String> {
-        self.advance(at);
-        let found = Model::instances(self, Some(account), Some(true)).expect("both are given");
-        found.into_iter().map(|instance| instance.id).collect()
-    }
-
-    fn put_line_item(&mut self, at: u64, instance: &str, id: &str, terms: Terms) -> Answer {
-        Model::put_line_item(self, at, instance, id, terms)
-    }
-
-    fn delete_line_item(&mut self, at: u64, instance: &str, id: &str) -> Answer {
-        Model::delete_line_item(self, at, instance, id)
-    }
-
-    fn access(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
-        Model::access(self, at, instance, items)
-    }
-
-    fn create_session(&mut self, at: u64, id: &str, instance: &str) -> Answer {
-        Model::create_session(self, at, id, instance)
-    }
-
-    fn put_session(
-        &mut self,
-        at: u64,
-        id: &str,
-        items: &[Item],
-        on_deny: OnDeny,
-    ) -> Answer<SessionAnswer> {
-        Model::put_session(self, at, id, items, on_deny)
-    }
-
-    fn heartbeat(&mut self, at: u64, id: &str) -> Answer {
-        Model::heartbeat(self, at, id)
-    }
-
-    fn close_session(&mut self, at: u64, id: &str) -> Answer<SessionAnswer> {
-        Model::close_session(self, at, id)
-    }
-
-    fn session(&mut self, at: u64, id: &str) -> Answer<(SessionState, u64)> {
-        self.advance(at);
-        self.session_view(id).map(|view| (view.state, view.charged_until))
-    }
-
-    fn used(&mut self, at: u64, instance: &str, id: &str) -> Answer<Amount> {
-        self.advance(at);
-        Model::used(self, instance, id)
-    }
-
-    fn available(&mut self, at: u64, instance: &str, id: &str) -> Answer<Available> {
-        self.advance(at);
-        Model::available(self, instance, id)
-    }
-
-    fn configure(&mut self, at: u64, setting: Setting) -> Answer {
-        Model::configure(self, at, setting)
-    }
-
-    fn ask_as(&mut self, who: Who) {
-        Model::ask_as(self, who);
-    }
-
-    fn set_condition(&mut self, at: u64, instance: &str, name: &str, rule: Rule) -> Answer {
-        Model::set_condition(self, at, instance, name, rule)
-    }
-
-    fn delete_condition(&mut self, at: u64, instance: &str, name: &str) -> Answer {
-        Model::delete_condition(self, at, instance, name)
-    }
-
-    fn set_actions(
-        &mut self,
-        at: u64,
-        instance: &str,
-        activation: &str,
-        actions: Vec<Action>,
-    ) -> Answer {
-        Model::set_actions(self, at, instance, activation, actions)
-    }
-
-    fn counters(
-        &mut self,
-        at: u64,
-        instance: &str,
-        activation: &str,
-    ) -> Answer<Vec<(String, Amount)>> {
-        self.advance(at);
-        Model::counters(self, instance, activation)
-    }
-
-    fn line_items(&mut self, at: u64, instance: &str) -> Vec<String> {
-        self.advance(at);
-        let lines = Model::line_items(self, instance).expect("it exists");
-        lines.into_iter().map(|line| line.activation).collect()
-    }
-}
 
 /// The library, embedded and in memory, under a clock that moves with the story.
 pub struct Library {
@@ -148,7 +33,12 @@ pub struct Library {
     conditions: BTreeMap<String, ConditionId>,
     actions: BTreeMap<String, ActionId>,
     who: Who,
+    /// Of the last access request or quote that was answered.
+    standings: Vec<Standing>,
 }
+
+/// What a quote must leave as it is.
+type Everything = (Sequence, Vec<LineItemView>, Vec<SessionView>);
 
 impl Library {
     pub fn open(at: u64) -> Library {
@@ -160,7 +50,8 @@ impl Library {
         let broker = runtime.block_on(Broker::open(options)).expect("it opens").broker;
         let (instances, sessions) = (BTreeMap::new(), BTreeMap::new());
         let (conditions, actions, who) = (BTreeMap::new(), BTreeMap::new(), Who::new());
-        Library { runtime, broker, clock, instances, sessions, conditions, actions, who }
+        let standings = Vec::new();
+        Library { runtime, broker, clock, instances, sessions, conditions, actions, who, standings }
     }
 
     pub fn broker(&self) -> &Broker {
@@ -199,8 +90,39 @@ impl Library {
         (product::session_state(&view.session), view.pacing.charged_until.as_ms())
     }
 
+    /// All that callers can see, and the journal's end. What is due happens first.
+    fn everything(&self) -> Everything {
+        self.runtime.block_on(async {
+            self.broker.catch_up().await.expect("it runs");
+            let (mut line_items, mut sessions) = (Vec::new(), Vec::new());
+            for instance in self.instances.values() {
+                let views = self.broker.line_items(product::scope(*instance)).await;
+                line_items.extend(views.expect("it exists").value);
+            }
+            for session in self.sessions.values() {
+                let view = self.broker.session(Reach::Everywhere, &session.to_string()).await;
+                sessions.push(view.expect("it exists").value);
+            }
+            (self.broker.journal().last(), line_items, sessions)
+        })
+    }
+
+    /// Asks for a quote, which changes nothing.
+    fn quoted(
+        &self,
+        asked: impl Future<Output = farebox::broker::Answer<AccessAnswer>>,
+    ) -> Answer<AccessAnswer> {
+        let before = self.everything();
+        let told = self.runtime.block_on(asked);
+        assert_eq!(self.everything(), before, "a quote changes nothing");
+        let told = told.map_err(|error| product::refused(&error))?;
+        assert_eq!(told.sequence, before.0, "it rests on all that there was");
+        Ok(told.value)
+    }
+
     /// What became of each item, actions by the names that the story has for them.
-    fn answered(&self, answer: &AccessAnswer) -> Vec<ItemAnswer> {
+    fn answered(&mut self, answer: &AccessAnswer) -> Vec<ItemAnswer> {
+        self.standings = product::standings(answer);
         let mut items = product::answered_items(answer);
         for line in items.iter_mut().flat_map(|item| &mut item.lines) {
             line.action = line.action.take().map(|id| self.action_name(&id));
@@ -312,13 +234,49 @@ impl Stage for Library {
         let on_deny = product::on_deny(on_deny);
         let asked = self.broker.session_access(Reach::Everywhere, &id, request, on_deny);
         let answer = self.runtime.block_on(asked).map_err(|error| product::refused(&error))?.value;
-        let AccessAnswer::Session(access, _) = &answer else { panic!("a session's answer") };
+        let AccessAnswer::Session(access, ..) = &answer else { panic!("a session's answer") };
         let (state, charged_until) = self.state(&id);
         if let Next::Charged(period) = access.next {
             assert_eq!(charged_until, at + period.as_ms().get(), "what was paid for is kept");
         }
         let (items, refund) = (self.answered(&answer), product::refunds(&access.refunds));
         Ok(SessionAnswer { items, refund, state, charged_until })
+    }
+
+    fn quote(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
+        self.clock.set(at);
+        let request = product::request_of("somebody", &self.who, items);
+        let request = request.map_err(|_| Refused::Invalid)?;
+        let scope = product::scope(self.instance(instance));
+        let answer = self.quoted(self.broker.quote(scope, request))?;
+        Ok(self.answered(&answer))
+    }
+
+    fn quote_session(
+        &mut self,
+        at: u64,
+        id: &str,
+        items: &[Item],
+        on_deny: OnDeny,
+    ) -> Answer<SessionAnswer> {
+        self.clock.set(at);
+        let id = self.session_id(id);
+        let request = product::request_of("somebody", &self.who, items);
+        let request = request.map_err(|_| Refused::Invalid)?;
+        let on_deny = product::on_deny(on_deny);
+        let asked = self.broker.quote_session(Reach::Everywhere, &id, request, on_deny);
+        let answer = self.quoted(asked)?;
+        let AccessAnswer::Session(access, pacing, _) = &answer else {
+            panic!("a session's answer")
+        };
+        let (state, charged_until) = self.state(&id);
+        assert_eq!(pacing.charged_until.as_ms(), charged_until, "as it is, not as it would be");
+        let (items, refund) = (self.answered(&answer), product::refunds(&access.refunds));
+        Ok(SessionAnswer { items, refund, state, charged_until })
+    }
+
+    fn standings(&mut self) -> Vec<Standing> {
+        self.standings.clone()
     }
 
     fn heartbeat(&mut self, at: u64, id: &str) -> Answer {

@@ -12,6 +12,7 @@ use crate::domain::line_item::Posting;
 use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::rules::Dictionary;
 use crate::domain::session::OnDeny;
+use crate::domain::standing::Standing;
 use crate::domain::status::ItemStatus;
 use crate::domain::tokens::Count;
 use crate::domain::variables::Variables;
@@ -248,8 +249,22 @@ impl<'a, const FORMULAS: bool> Shape<'a> for ItemShape<'a, FORMULAS> {
     }
 }
 
+/// What the query of a request wants of its answer (spec 2.7).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras {
+    /// It is a quote, and says so.
+    pub(crate) dry_run: bool,
+    /// It says how the line items stand that were touched.
+    pub(crate) balances: bool,
+}
+
 /// Writes the answer to either kind of request.
-pub(crate) fn write(dialect: &Dialect, echo: &Echo<'_>, answer: &AccessAnswer) -> Vec<u8> {
+pub(crate) fn write(
+    dialect: &Dialect,
+    echo: &Echo<'_>,
+    answer: &AccessAnswer,
+    extras: Extras,
+) -> Vec<u8> {
     let room = 128 + echo.requester.len() + 256 * echo.items.len();
     let mut json = Json::with_capacity(room);
     json.open(Bracket::Object);
@@ -260,8 +275,27 @@ pub(crate) fn write(dialect: &Dialect, echo: &Echo<'_>, answer: &AccessAnswer) -
     json.close(Bracket::Array);
     json.raw("requester", echo.requester);
     json.id("correlationId", answer.correlation());
+    if extras.dry_run {
+        json.plain("dryRun", true);
+    }
+    if extras.balances {
+        json.open_member("balances", Bracket::Array);
+        answer.balances().iter().for_each(|standing| write_standing(&mut json, standing));
+        json.close(Bracket::Array);
+    }
     json.close(Bracket::Object);
     json.into_bytes()
+}
+
+fn write_standing(json: &mut Json, standing: &Standing) {
+    json.open(Bracket::Object);
+    json.text("activationId", standing.activation_id.as_str());
+    json.plain("used", standing.used);
+    match standing.available {
+        Some(tokens) => json.plain("available", tokens),
+        None => json.raw("available", "null"),
+    }
+    json.close(Bracket::Object);
 }
 
 fn write_item(

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::super::Version;
 use super::*;
+use crate::domain::catalogue::InstanceCatalogue;
 use crate::domain::charge::Denial;
 use crate::domain::event::Access;
 use crate::domain::ids::{ActionId, CorrelationId, InstanceNumber, LineItemNumber, Sequence};
-use crate::domain::line_item::Balance;
+use crate::domain::line_item::{Balance, Overdraft, Terms};
+use crate::domain::standing::Seen;
+use crate::domain::time::Timestamp;
 use crate::domain::tokens::{Rate, Tokens};
 
 fn code(body: &str) -> &'static str {
@@ -248,13 +251,14 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
     let asked = read_one_off(body.as_bytes(), Version::V1_0.dialect()).unwrap();
     assert_eq!(asked.request.items.get(1).unwrap().version.as_str(), "2.0");
     let number = LineItemNumber::new(Sequence::new(7));
+    let name = Text::new("ACT \"01\"").unwrap();
     let take = |rate: u64, tokens: &str| Take {
         line_item: number,
         rate: Rate::from_units(rate * 1_000_000_000).unwrap(),
         tokens: Tokens::parse(tokens).unwrap(),
         action: (tokens == "0.5").then(|| ActionId::from_u128(2)),
     };
-    let answer = AccessAnswer::OneOff(Arc::new(Access {
+    let access = Access {
         instance: InstanceNumber::default(),
         request: Arc::new(asked.request.clone()),
         correlation: CorrelationId::from_u128(1),
@@ -266,13 +270,22 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
         postings: vec![Posting {
             quantity: Some(1000),
             line_item: number,
-            activation_id: Text::new("ACT \"01\"").unwrap(),
-            after: Balance::default(),
+            activation_id: name.clone(),
+            after: Balance { used: Tokens::parse("44.5").unwrap(), ..Balance::default() },
         }],
-    }));
-    let written = |version: Version| {
-        String::from_utf8(write(version.dialect(), &asked.echo, &answer)).unwrap()
     };
+    let at = Timestamp::from_ms(1);
+    let terms = Terms { overdraft: Overdraft::Unlimited, ..Terms::new(name, 100, at, at) };
+    let seen = |number| {
+        let mut catalogue = InstanceCatalogue::default();
+        catalogue.insert_terms(number, terms.clone());
+        Seen::new(Arc::new(catalogue), at, false)
+    };
+    let answer = AccessAnswer::OneOff(Arc::new(access), seen(number));
+    let write = |version: Version, answer: &AccessAnswer, extras| {
+        String::from_utf8(write(version.dialect(), &asked.echo, answer, extras)).unwrap()
+    };
+    let written = |version: Version| write(version, &answer, Extras::default());
     let expected = concat!(
         r#"{"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":10,"#,
         r#""totalTokensCharged":30,"#,
@@ -290,6 +303,20 @@ fn an_answer_has_the_members_and_numbers_of_the_sample() {
     assert_eq!(written(Version::V1_0), expected);
     let four_digits = expected.replace("\"101\"", "\"1001\"").replace("\"201\"", "\"2001\"");
     assert_eq!(written(Version::V1_1), four_digits);
+
+    let body = expected.strip_suffix('}').unwrap();
+    let with = |answer: &AccessAnswer, dry_run, balances| {
+        let written = write(Version::V1_0, answer, Extras { dry_run, balances });
+        written.strip_prefix(body).unwrap().to_owned()
+    };
+    let standing = r#","balances":[{"activationId":"ACT \"01\"","used":44.5,"available":"#;
+    assert_eq!(with(&answer, true, false), r#","dryRun":true}"#);
+    assert_eq!(with(&answer, false, true), format!("{standing}null}}]}}"));
+    assert_eq!(with(&answer, true, true), format!(r#","dryRun":true{standing}null}}]}}"#));
+    let AccessAnswer::OneOff(access, _) = answer else { panic!("it is a one-off request's") };
+    let mapped_anew = seen(LineItemNumber::new(Sequence::new(8)));
+    let answer = AccessAnswer::OneOff(access, mapped_anew);
+    assert_eq!(with(&answer, false, true), format!("{standing}0}}]}}"));
 }
 
 #[test]

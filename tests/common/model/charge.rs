@@ -152,9 +152,13 @@ pub(super) fn checked_items(items: &[Item]) -> Answer<Vec<Item>> {
 }
 
 impl Model {
-    /// POST `/access-request` (spec 3.5): each item alone, in order, whatever became of the others.
-    pub fn access(&mut self, at: u64, instance: &str, items: &[Item]) -> Answer<Vec<ItemAnswer>> {
-        self.advance(at);
+    /// Spec 3.5: each item alone, in order, whatever became of the others.
+    pub(super) fn charge_once(
+        &mut self,
+        at: u64,
+        instance: &str,
+        items: &[Item],
+    ) -> Answer<Vec<ItemAnswer>> {
         let items = checked_items(items)?;
         self.known_instance(instance)?;
         let (when, who) = (Moment::of_a_call(at), self.who.clone());
@@ -272,7 +276,7 @@ impl Model {
     }
 
     /// Spec 3.2: DEPLOYED, elastic, within its dates; in charging order.
-    fn candidates(&self, instance: &str, when: Moment) -> Vec<usize> {
+    pub(super) fn candidates(&self, instance: &str, when: Moment) -> Vec<usize> {
         let slack = if self.timezone_tolerant(when) { 12 * HOUR_MS } else { 0 };
         let mut indices = self.in_charging_order(instance);
         indices.retain(|index| {

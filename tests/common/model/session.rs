@@ -172,15 +172,14 @@ impl Model {
         Ok(())
     }
 
-    /// PUT `/sessions/{id}` (spec 3.6, 4.5, 4.6): `items` is the complete new set; none halts.
-    pub fn put_session(
+    /// Spec 3.6, 4.5, 4.6: `items` is the complete new set; none halts.
+    pub(super) fn use_from_now_on(
         &mut self,
         at: u64,
         id: &str,
         items: &[Item],
         on_deny: OnDeny,
     ) -> Answer<SessionAnswer> {
-        self.advance(at);
         let items = checked_items(items)?;
         let index = self.live(id)?;
         if items.is_empty() {
@@ -344,6 +343,11 @@ impl Model {
 }
 
 impl Model {
+    /// Where a session runs; nowhere if there is none.
+    pub(super) fn place_of(&self, id: &str) -> String {
+        self.position(id).map_or_else(String::new, |index| self.session(index).instance.clone())
+    }
+
     fn position(&self, id: &str) -> Option<usize> {
         self.sessions.iter().position(|session| session.id == id)
     }
