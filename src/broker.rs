@@ -2,6 +2,7 @@
 //! more; see the crate's documentation for an example.
 
 mod calls;
+mod keyed;
 mod open;
 mod rules;
 mod usage;
@@ -17,10 +18,12 @@ pub use open::{OpenError, Opened, Options, Storage};
 pub use usage::{UsagePage, UsageQuery};
 
 use self::calls::Turn;
+use self::keyed::Carried;
+pub use self::keyed::{Key, Reservation};
 use crate::actors::alarm::catch_up_all;
 use crate::actors::{
-    CatalogueMessage, Core, Instance, Intent, Lane, NotAppended, Owner, Reply, SessionMessage,
-    Versioned, out_of_order,
+    CatalogueMessage, Core, Draft, Instance, Intent, Lane, NotAppended, Owner, Reply,
+    SessionMessage, Versioned, out_of_order,
 };
 use crate::auth::{BadKey, Scope, check_key_id, check_public_key};
 use crate::config::Settings;
@@ -43,6 +46,8 @@ use crate::journal::Journal;
 #[derive(Clone)]
 pub struct Broker {
     inner: Arc<Inner>,
+    /// What the next call brings along, if it comes under an idempotency key.
+    keyed: Option<Carried>,
 }
 
 struct Inner {
@@ -234,14 +239,16 @@ impl Broker {
             self.turn(scope, Lane::Ordinary).await?;
         let ledger = &self.core().ledger;
         let id = SessionId::from_u128(ledger.fresh_id());
-        let (mut reply, answer) = Reply::new(permit, deadline);
+        let (mut reply, answer) = self.reply(permit, deadline);
         loop {
             let basis = ledger.basis(&instance, now);
             let event = Event::SessionCreated { id, instance: instance.entry.number };
             let record = Record { at: now, event };
             let owner = [Owner::Session(id)];
             let settling = |reply: Reply<SessionId>| reply.with(Ok(id));
-            match ledger.append(&instance, &basis, &record, owner, reply, settling) {
+            let kept = reply.keep(Ok(&id));
+            let draft = Draft { record: &record, keyed: kept.as_deref() };
+            match ledger.append(&instance, &basis, draft, owner, reply, settling) {
                 Ok(sequence) => {
                     let (number, since) = (SessionNumber::new(sequence), basis.session_time());
                     let session = Session::new(number, id, instance.entry.number, now, since);

@@ -25,6 +25,22 @@ impl Default for Limits {
     }
 }
 
+/// How long idempotency keys are kept, and how many (spec 2.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// 24 hours unless said: how long after its answer a call can be repeated under its key.
+    pub keep: Duration,
+    /// 1,000,000 unless said, at some 200 bytes each. What is kept is never dropped early: one key
+    /// more is refused.
+    pub keys_max: usize,
+}
+
+impl Default for Idempotency {
+    fn default() -> Idempotency {
+        Idempotency { keep: Duration::from_secs(86_400), keys_max: 1_000_000 }
+    }
+}
+
 /// Everything that can be set on a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -38,6 +54,8 @@ pub struct Settings {
     pub awake: usize,
     /// Bytes of a journal segment: 16 MiB unless said; 8 KiB to 1 GiB.
     pub segment_bytes: u64,
+    /// See [`Idempotency`].
+    pub idempotency: Idempotency,
 }
 
 impl Default for Settings {
@@ -47,6 +65,7 @@ impl Default for Settings {
             snapshot_every: Duration::from_secs(10),
             awake: 16_384,
             segment_bytes: 16 << 20,
+            idempotency: Idempotency::default(),
         }
     }
 }

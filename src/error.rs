@@ -26,6 +26,18 @@ pub enum BrokerError {
         /// The limit that was met.
         limit: u8,
     },
+    /// Something else was asked under this idempotency key.
+    #[error("the idempotency key was used for another request: use a key once, with one request")]
+    KeyReused,
+    /// The first call under this idempotency key has no answer yet.
+    #[error("the first request under this idempotency key is not answered yet: ask again")]
+    KeyInProgress,
+    /// No further idempotency key can be kept.
+    #[error("{limit} idempotency keys are kept, the limit: the oldest are forgotten in time")]
+    KeyQuota {
+        /// The limit that was met.
+        limit: usize,
+    },
     /// The instance was taken the whole time; nothing was decided.
     #[error("the instance was busy all the time: come back")]
     Busy,
@@ -97,6 +109,9 @@ impl BrokerError {
             BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
             BrokerError::SessionBusy { .. } => "session-busy",
+            BrokerError::KeyReused => "key-reused",
+            BrokerError::KeyInProgress => "in-progress",
+            BrokerError::KeyQuota { .. } => "key-quota",
             BrokerError::Busy => "instance-busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
@@ -113,6 +128,9 @@ impl BrokerError {
             BrokerError::Refused(..)
             | BrokerError::Overloaded { .. }
             | BrokerError::SessionBusy { .. }
+            | BrokerError::KeyReused
+            | BrokerError::KeyInProgress
+            | BrokerError::KeyQuota { .. }
             | BrokerError::Busy
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }

@@ -174,14 +174,16 @@ struct Check {
 
 impl Check {
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
-        let record = format::decode(payload)
+        let (record, keyed) = format::decode_keyed(payload)
             .map_err(|error| format!("record {sequence} cannot be read: {error}"))?;
         self.conservation(sequence, &record)?;
         let reconciled = self.usage.record(&record);
         reconciled.map_err(|residue| format!("record {sequence}: {residue}"))?;
-        self.state.apply(sequence, &record);
-        if self.watermark.is_some_and(|mark| sequence > mark.sequence) {
-            self.snapshot.apply(sequence, &record); // As a start does.
+        let newer = self.watermark.is_some_and(|mark| sequence > mark.sequence);
+        let states = [Some(&mut self.state), newer.then_some(&mut self.snapshot)]; // As a start does.
+        for state in states.into_iter().flatten() {
+            state.apply(sequence, &record);
+            keyed.iter().for_each(|keyed| state.keep(sequence, record.at, keyed));
         }
         Ok(())
     }
@@ -209,7 +211,8 @@ impl Check {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => return Ok(()),
+            | Event::TestClock
+            | Event::Answered => return Ok(()),
         };
         let mut touched: BTreeMap<LineItemNumber, Balance> = BTreeMap::new();
         let wrong = |what: &str| format!("record {sequence}: {what}");

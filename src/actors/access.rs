@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::directory::Found;
-use super::ledger::{self, Basis, NotAppended, Owner, guarded};
+use super::ledger::{self, Basis, Draft, NotAppended, Owner, guarded};
 use super::line_item::LineItemMessage;
 use super::reply::Reply;
 use super::turn::{Instance, SharedTurn, View};
@@ -215,7 +215,7 @@ impl Job {
                 Ok(Ok(Ok(decision))) => decision,
                 Ok(Ok(Err(no_price))) => {
                     let refused = Refusal::FormulaFailed(no_price).into();
-                    self.core.ledger.after_all(self.reply.with(Err(refused)));
+                    self.core.ledger.answer(self.reply, Err(refused));
                     return Outcome::Ended;
                 }
                 Ok(Err(Missing(number))) => return Outcome::Missing(self, number),
@@ -234,13 +234,15 @@ impl Job {
             });
             let record = Record { at: basis.now, event: Event::Access(Arc::clone(&access)) };
             let answer = AccessAnswer::OneOff(Arc::clone(&access), seen);
+            let kept = self.reply.keep(Ok(&answer));
             let settling = |reply: Reply<_>| reply.with(Ok(answer));
             let (ledger, instance) = (&self.core.ledger, &self.instance);
             let appended = match self.intent {
                 Intent::Act => {
                     let owners = Owner::of_postings(&access.postings);
+                    let draft = Draft { record: &record, keyed: kept.as_deref() };
                     let reply = self.reply;
-                    ledger.append(instance, &basis, &record, owners, reply, settling).map(Some)
+                    ledger.append(instance, &basis, draft, owners, reply, settling).map(Some)
                 }
                 Intent::Quote => {
                     ledger.quote(instance, &basis, &record, self.reply, settling).map(|()| None)

@@ -1,6 +1,7 @@
 //! The catalogue actor: sole writer of what producers write. Each change is a record, and becomes
 //! visible to decisions under the same lock that orders it in the journal.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -135,26 +136,31 @@ impl CatalogueActor {
         reply: Reply<T>,
         answer: impl FnOnce(Sequence, &Next) -> T,
     ) -> Option<Sequence> {
-        let mut reply = Some(reply);
+        let reply = RefCell::new(Some(reply)); // Both steps below need it, one after the other.
         let recorded = self.core.ledger.append_and_publish(
             instance,
             |now| decide(&owned.registry, &self.core.ledger.tenant(), now),
             |sequence, record| {
                 let next = self.next(&owned.registry, instance, sequence, record);
                 let answer = answer(sequence, &next);
-                let reply = reply.take().expect("a record is prepared once");
-                (reply.with(Ok(answer)), next)
+                let kept = reply.borrow_mut().as_mut().and_then(|reply| reply.keep(Ok(&answer)));
+                ((next, Some(answer)), kept)
             },
-            |next| self.publish(instance, next),
+            |(_, answer)| {
+                let (reply, answer) = (reply.take(), answer.take());
+                let (reply, answer) = reply.zip(answer).expect("a record is answered once");
+                reply.with(Ok(answer))
+            },
+            |(next, _)| self.publish(instance, next),
         );
-        match (recorded, reply) {
-            (Ok((sequence, record, next)), _) => {
+        match (recorded, reply.take()) {
+            (Ok((sequence, record, (next, _))), _) => {
                 owned.registry = next.registry;
                 owned.dirty.extend(snapshot::changes(sequence, &record));
                 return Some(sequence);
             }
             (Err(error @ BrokerError::Refused(..)), Some(reply)) => {
-                self.core.ledger.after_all(reply.with(Err(error)));
+                self.core.ledger.answer(reply, Err(error));
             }
             (Err(error), Some(reply)) => reply.now(error),
             (Err(_), None) => {}
@@ -208,7 +214,7 @@ impl CatalogueActor {
 
     /// An answer without a record, that waits for what it rests on.
     pub(super) fn answer<T: Send + 'static>(&self, reply: Reply<T>, answer: Result<T, Refusal>) {
-        self.core.ledger.after_all(reply.with(answer.map_err(BrokerError::from)));
+        self.core.ledger.answer(reply, answer.map_err(BrokerError::from));
     }
 
     /// Makes an outage known to every decision from here on. Whatever was decided without it and
@@ -225,9 +231,8 @@ impl CatalogueActor {
                 outage.from = self.core.ledger.last_seen().min(to);
                 Ok(Record { at: to, event: Event::Outage(outage) })
             },
-            |sequence, record| {
-                (Box::new(Nobody), self.next(&owned.registry, None, sequence, record))
-            },
+            |sequence, record| (self.next(&owned.registry, None, sequence, record), None),
+            |_| Box::new(Nobody),
             |next| self.publish(None, next),
         )?;
         owned.dirty.extend(snapshot::changes(sequence, &record));

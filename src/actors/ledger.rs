@@ -11,9 +11,12 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::oneshot;
 
 use super::broker_time::BrokerTime;
+use super::idempotency::Keys;
+use super::reply::Reply;
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Tenant};
 use crate::domain::event::{Event, Record};
+use crate::domain::idempotency::Keyed;
 use crate::domain::ids::{LineItemNumber, Sequence, SessionId, SessionNumber};
 use crate::domain::line_item::Posting;
 use crate::domain::refusal::Refusal;
@@ -79,6 +82,13 @@ pub(crate) struct Basis {
     pub(crate) now: Timestamp,
 }
 
+/// A record that is to be appended, and what it keeps of the key that its call came under.
+#[derive(Clone, Copy)]
+pub(crate) struct Draft<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) keyed: Option<&'a Keyed>,
+}
+
 /// Why a decided record was not appended. Nothing has changed.
 #[derive(Debug)]
 pub(crate) enum NotAppended {
@@ -98,6 +108,7 @@ pub(crate) struct Ledger {
     /// The highest stamp of any record, in milliseconds. Only changed under the journal's lock.
     highest_ms: AtomicU64,
     ids: Arc<dyn IdSource>,
+    keys: Arc<Keys>,
     dirty: Mutex<Vec<Arc<Instance>>>,
 }
 
@@ -120,6 +131,7 @@ impl Ledger {
         mark: Timestamp,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
+        keys: Keys,
     ) -> Ledger {
         Ledger {
             journal,
@@ -127,6 +139,7 @@ impl Ledger {
             time: BrokerTime::new(clock, mark),
             highest_ms: AtomicU64::new(mark.as_ms()),
             ids,
+            keys: Arc::new(keys),
             dirty: Mutex::new(Vec::new()),
         }
     }
@@ -165,16 +178,18 @@ impl Ledger {
         &self,
         instance: &Arc<Instance>,
         basis: &Basis,
-        record: &Record,
+        draft: Draft<'_>,
         owners: impl IntoIterator<Item = Owner>,
         reply: W,
         settling: impl FnOnce(W) -> Box<dyn OnDurable>,
     ) -> Result<Sequence, (NotAppended, W)> {
-        self.check(instance, basis, record, reply, |mut cell, mut queue, bytes, reply| {
+        let at = draft.record.at;
+        self.check(instance, basis, draft, reply, |mut cell, mut queue, bytes, reply| {
             // Dirty before appended: who reads the journal's end finds all marks up to it.
             self.mark_dirty(instance, &mut cell, owners);
-            cell.last_stamp = record.at;
-            self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
+            self.place(draft.keyed, queue.last().next(), at);
+            cell.last_stamp = at;
+            self.highest_ms.fetch_max(at.as_ms(), Ordering::SeqCst);
             queue.append(bytes, settling(reply))
         })
     }
@@ -189,7 +204,8 @@ impl Ledger {
         reply: W,
         settling: impl FnOnce(W) -> Box<dyn OnDurable>,
     ) -> Result<(), (NotAppended, W)> {
-        self.check(instance, basis, record, reply, |cell, queue, _, reply| {
+        let draft = Draft { record, keyed: None };
+        self.check(instance, basis, draft, reply, |cell, queue, _, reply| {
             drop(cell);
             queue.after_all(settling(reply));
         })
@@ -201,13 +217,13 @@ impl Ledger {
         &self,
         instance: &Instance,
         basis: &Basis,
-        record: &Record,
+        Draft { record, keyed }: Draft<'_>,
         reply: W,
         then: impl FnOnce(MutexGuard<'_, Cell>, Queue<'_>, &[u8], W) -> T,
     ) -> Result<T, (NotAppended, W)> {
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
-            format::encode(record, bytes);
+            format::encode_keyed(record, keyed, bytes);
             let cell = instance.cell();
             let holds = instance.catalogue().number == basis.instance.number;
             if !holds {
@@ -233,20 +249,24 @@ impl Ledger {
 
     /// Decides a change of the catalogue, appends it and publishes what follows from it, all under
     /// the lock that orders the journal: no decision falls in between, and the moment it is decided
-    /// at is behind every record before it. All that could fail is in `prepare`, before the append.
+    /// at is behind every record before it. All that could fail is in `prepare`, before the append;
+    /// it says what the record keeps of a key, too.
     pub(crate) fn append_and_publish<P>(
         &self,
         instance: Option<&Arc<Instance>>,
         decide: impl FnOnce(Timestamp) -> Result<Record, Refusal>,
-        prepare: impl FnOnce(Sequence, &Record) -> (Box<dyn OnDurable>, P),
+        prepare: impl FnOnce(Sequence, &Record) -> (P, Option<Arc<Keyed>>),
+        settling: impl FnOnce(&mut P) -> Box<dyn OnDurable>,
         publish: impl FnOnce(&P),
     ) -> Result<(Sequence, Record, P), BrokerError> {
         let mut cell = instance.map(|instance| instance.cell());
         let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
         let record = decide(self.now())?;
+        let sequence = queue.last().next();
+        let (mut prepared, keyed) = prepare(sequence, &record);
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
-            format::encode(&record, bytes);
+            format::encode_keyed(&record, keyed.as_deref(), bytes);
             check_length(bytes, &queue)?;
             if let Some(cell) = &mut cell {
                 assert!(record.at >= cell.last_stamp, "time does not run backwards in a turn");
@@ -256,14 +276,48 @@ impl Ledger {
                 let owners = Owner::of_postings(record.event.postings());
                 self.mark_dirty(instance, cell, owners);
             }
+            self.place(keyed.as_deref(), sequence, record.at);
             self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
-            let sequence = queue.last().next();
-            let (waiter, prepared) = prepare(sequence, &record);
-            let appended = queue.append(bytes, waiter);
+            let appended = queue.append(bytes, settling(&mut prepared));
             assert_eq!(appended, sequence, "the queue is locked between asking and appending");
             publish(&prepared);
             Ok((sequence, record, prepared))
         })
+    }
+
+    /// Answers without a change: a refusal, or what was so already. It waits for all that it may
+    /// rest on. Under a key it is a record, so that it is never decided again.
+    pub(crate) fn answer<T: Send + 'static>(
+        &self,
+        mut reply: Reply<T>,
+        answer: Result<T, BrokerError>,
+    ) {
+        let Some(keyed) = reply.keep(answer.as_ref()) else {
+            return self.after_all(reply.with(answer));
+        };
+        let Ok(mut queue) = self.journal.queue() else { return reply.now(BrokerError::Stopping) };
+        let record = Record { at: self.now(), event: Event::Answered };
+        let mut bytes = Vec::new();
+        format::encode_keyed(&record, Some(&keyed), &mut bytes);
+        if let Err(error) = check_length(&bytes, &queue) {
+            return reply.now(error);
+        }
+        self.place(Some(&keyed), queue.last().next(), record.at);
+        self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
+        queue.append(&bytes, reply.with(answer));
+    }
+
+    /// The key of a call gets its place, under the lock that orders the journal.
+    fn place(&self, keyed: Option<&Keyed>, sequence: Sequence, at: Timestamp) {
+        if let Some(keyed) = keyed {
+            let at = self.tenant().outages.session_time(at);
+            self.keys.place(&keyed.call, sequence, at);
+        }
+    }
+
+    /// The keys that calls came under.
+    pub(crate) fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// The last instant before an outage at which something may have been decided. Only inside

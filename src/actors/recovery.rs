@@ -7,15 +7,17 @@ use std::sync::Arc;
 use super::alarm::Alarm;
 use super::directory::{Directory, Versioned};
 use super::gate::Gate;
+use super::idempotency;
 use super::ledger::Owner;
 use super::snapshot::{
-    self, Kept, KeptActions, KeptBalance, KeptCondition, KeptConfiguration, KeptLineItem,
-    KeptSession,
+    self, Kept, KeptActions, KeptAnswer, KeptBalance, KeptCondition, KeptConfiguration,
+    KeptLineItem, KeptSession,
 };
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
 use crate::domain::configuration::{Changed, ConfigurationChange};
 use crate::domain::event::{Event, Record};
+use crate::domain::idempotency::{Keyed, KeyedCall};
 use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber, Text};
 use crate::domain::line_item::Balance;
 use crate::domain::rates::RateTable;
@@ -32,6 +34,8 @@ pub(crate) struct State {
     pub(crate) catalogues: BTreeMap<InstanceNumber, InstanceCatalogue>,
     pub(crate) balances: BTreeMap<LineItemNumber, Versioned<Balance>>,
     pub(crate) sessions: BTreeMap<SessionNumber, Versioned<Session>>,
+    /// Where the answers to calls under idempotency keys are; old ones may be missing.
+    pub(crate) keys: BTreeMap<idempotency::Name, idempotency::Place>,
     /// Actions that were loaded before their line item.
     early_actions: BTreeMap<LineItemNumber, (Text, Vec<Action>)>,
     /// Whether broker time is moved by hand.
@@ -53,7 +57,8 @@ struct Unsaved {
 pub(crate) struct Settled {
     pub(crate) tenant: Tenant,
     pub(crate) registry: Registry,
-    /// Entries of the catalogue that no snapshot has.
+    pub(crate) keys: BTreeMap<idempotency::Name, idempotency::Place>,
+    /// Entries of the catalogue, and keys, that no snapshot has.
     pub(crate) catalogue: Vec<Entry>,
     /// Owners whose state no snapshot has.
     pub(crate) owners: Vec<(Arc<Instance>, BTreeSet<Owner>)>,
@@ -99,6 +104,9 @@ impl State {
             Kept::Condition(KeptCondition { instance, condition }) => {
                 self.catalogues.entry(instance).or_default().insert_condition(condition);
             }
+            Kept::Answered(KeptAnswer { key, instance, place }) => {
+                self.keys.insert((key, instance), place);
+            }
             Kept::TestClock => self.test_clock = true,
             Kept::Clock(mark) => self.mark = self.mark.max(mark),
         }
@@ -123,6 +131,13 @@ impl State {
                 catalogue.set_actions(&name, actions);
             }
         }
+    }
+
+    /// Takes over what a record keeps of the key that its call came under.
+    pub(crate) fn keep(&mut self, sequence: Sequence, at: Timestamp, keyed: &Keyed) {
+        let KeyedCall { key, instance, fingerprint } = keyed.call;
+        let at = self.tenant.outages.session_time(at);
+        self.keys.insert((key, instance), idempotency::Place { fingerprint, sequence, at });
     }
 
     /// Takes over one record. What a snapshot already has is left alone.
@@ -168,7 +183,8 @@ impl State {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => {}
+            | Event::TestClock
+            | Event::Answered => {}
         }
         for posting in record.event.postings() {
             let fresh = || Versioned { state: Balance::default(), last: Sequence::ZERO };
@@ -223,6 +239,17 @@ impl State {
                 return Some((Some(balance.last), format!("the balance of line item {number}")));
             }
         }
+        // Keys are forgotten in the order in which they were placed: what is missing is older.
+        let kept = |name: &idempotency::Name| other.keys.get(name);
+        let missing = self.keys.iter().filter(|(name, _)| kept(name).is_none());
+        let missing = missing.map(|(_, place)| place.sequence).max();
+        let oldest = other.keys.values().map(|place| place.sequence).min();
+        let same = |(name, place): (&idempotency::Name, &idempotency::Place)| {
+            self.keys.get(name) == Some(place)
+        };
+        if !other.keys.iter().all(same) || oldest.is_some_and(|oldest| missing > Some(oldest)) {
+            return Some((oldest, "the idempotency keys".to_owned()));
+        }
         // A session that ended long ago is forgotten, earlier or later.
         let remembered = |session: &&Versioned<Session>| {
             session.state.forgotten_at().is_none_or(|at| at > self.mark)
@@ -241,7 +268,8 @@ impl State {
 
     /// Puts every owner in its place, asleep.
     pub(crate) fn settle(self, directory: &Directory, gate: &Gate, alarm: &Arc<Alarm>) -> Settled {
-        let State { tenant, registry, mut catalogues, balances, sessions, unsaved, .. } = self;
+        let State { tenant, registry, mut catalogues, balances, sessions, keys, unsaved, .. } =
+            self;
         let mut by_instance: BTreeMap<InstanceNumber, Vec<Session>> = BTreeMap::new();
         for session in sessions.values() {
             by_instance.entry(session.state.instance).or_default().push(session.state.clone());
@@ -267,7 +295,7 @@ impl State {
         }
         let placed = |(number, owners)| Some((Arc::clone(instances.get(&number)?), owners));
         let owners = unsaved.owners.into_iter().filter_map(placed).collect();
-        Settled { tenant, registry, catalogue: unsaved.catalogue, owners }
+        Settled { tenant, registry, keys, catalogue: unsaved.catalogue, owners }
     }
 
     fn note_unsaved(&mut self, sequence: Sequence, record: &Record) {
@@ -292,9 +320,15 @@ impl Replay for State {
     }
 
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
-        let record = format::decode(payload).map_err(|error| error.to_string())?;
+        let (record, keyed) = format::decode_keyed(payload).map_err(|error| error.to_string())?;
         self.apply(sequence, &record);
         self.note_unsaved(sequence, &record);
+        if let Some(keyed) = &keyed {
+            self.keep(sequence, record.at, keyed);
+            let name = (keyed.call.key, keyed.call.instance);
+            let place = self.keys.get(&name).copied();
+            self.unsaved.catalogue.push(snapshot::answer_entry(&name, place));
+        }
         Ok(())
     }
 }

@@ -1,9 +1,13 @@
 //! How an answer travels: with its permit, to whoever waits, once what it rests on is durable.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::gate::Permit;
+use super::idempotency::Reservation;
+use crate::domain::idempotency::{FirstAnswer, Keyed};
 use crate::domain::ids::Sequence;
 use crate::error::BrokerError;
 use crate::journal::{JournalDown, OnDurable};
@@ -27,6 +31,40 @@ pub(crate) struct Reply<T> {
     sender: oneshot::Sender<Answer<T>>,
     permit: Permit,
     deadline: Instant,
+    keyed: Option<Box<KeyedReply<T>>>,
+}
+
+/// How an answer, or a refusal, is sent: the one who asked says it, since only the answer that was
+/// sent can be sent again.
+pub(crate) type Rendering<T> = Box<dyn Fn(Result<&T, &BrokerError>) -> FirstAnswer + Send + Sync>;
+
+/// What a call under an idempotency key brings along (spec 2.12).
+pub(crate) struct KeyedReply<T> {
+    reservation: Reservation,
+    rendering: Rendering<T>,
+    /// What is kept, and in which record, once that is durable: this is what the caller is told.
+    told: Arc<Told>,
+    /// What the record keeps.
+    kept: Option<Arc<Keyed>>,
+}
+
+/// Where the caller of a keyed call finds what was kept of it.
+pub(crate) type Told = OnceLock<(Sequence, Arc<Keyed>)>;
+
+impl<T> KeyedReply<T> {
+    pub(crate) fn new(
+        reservation: Reservation,
+        rendering: Rendering<T>,
+        told: Arc<Told>,
+    ) -> KeyedReply<T> {
+        KeyedReply { reservation, rendering, told, kept: None }
+    }
+}
+
+impl<T> std::fmt::Debug for KeyedReply<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "KeyedReply {{ {:?} }}", self.reservation.call())
+    }
 }
 
 impl<T: Send + 'static> Reply<T> {
@@ -34,9 +72,19 @@ impl<T: Send + 'static> Reply<T> {
     pub(crate) fn new(
         permit: Permit,
         deadline: Instant,
+        keyed: Option<KeyedReply<T>>,
     ) -> (Reply<T>, oneshot::Receiver<Answer<T>>) {
         let (sender, receiver) = oneshot::channel();
-        (Reply { sender, permit, deadline }, receiver)
+        (Reply { sender, permit, deadline, keyed: keyed.map(Box::new) }, receiver)
+    }
+
+    /// What the record of this answer keeps, if the call came under a key. To be asked before it
+    /// is appended.
+    pub(crate) fn keep(&mut self, answer: Result<&T, &BrokerError>) -> Option<Arc<Keyed>> {
+        let KeyedReply { reservation, rendering, kept, .. } = self.keyed.as_deref_mut()?;
+        let keyed = Keyed { call: reservation.call(), answer: rendering(answer) };
+        *kept = Some(Arc::new(keyed));
+        kept.clone()
     }
 
     /// Whether nobody waits for it any more. Only asked before deciding: what is decided happens.
@@ -68,7 +116,12 @@ struct Settling<T> {
 
 impl<T: Send + 'static> OnDurable for Settling<T> {
     fn settle(self: Box<Self>, outcome: Result<Sequence, JournalDown>) {
-        let Settling { reply: Reply { sender, permit, .. }, answer } = *self;
+        let Settling { reply: Reply { sender, permit, keyed, .. }, answer } = *self;
+        if let (Some(KeyedReply { told, kept: Some(kept), .. }), Ok(sequence)) =
+            (keyed.as_deref(), &outcome)
+        {
+            let _ = told.set((*sequence, Arc::clone(kept))); // Nobody else does.
+        }
         let answer = match outcome {
             Ok(sequence) => match answer {
                 Ok(value) => Ok(Receipt { value, sequence }),
@@ -76,7 +129,7 @@ impl<T: Send + 'static> OnDurable for Settling<T> {
             },
             Err(down) => Err(BrokerError::JournalDown(down)),
         };
-        drop(permit); // First, so that an answered client finds its place free.
+        drop((permit, keyed)); // First, so that an answered client finds its place and key free.
         let _ = sender.send(answer); // The caller may have gone.
     }
 }

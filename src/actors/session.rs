@@ -9,12 +9,13 @@ use tokio::sync::oneshot;
 use super::Core;
 use super::access::{AccessAnswer, Intent};
 use super::directory::{SessionPlace, Versioned};
-use super::ledger::{Basis, Nobody, NotAppended, Owner, guarded, out_of_order};
+use super::ledger::{Basis, Draft, Nobody, NotAppended, Owner, guarded, out_of_order};
 use super::reply::Reply;
 use super::turn::{ExclusiveTurn, Instance, View};
 use crate::domain::catalogue::Tenant;
 use crate::domain::charge::Missing;
 use crate::domain::event::{Event, Record};
+use crate::domain::idempotency::Keyed;
 use crate::domain::ids::CorrelationId;
 use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
@@ -65,6 +66,8 @@ struct Decided {
     basis: Basis,
     record: Record,
     after: Session,
+    /// What the record keeps of the call's key.
+    kept: Option<Arc<Keyed>>,
 }
 
 impl Decided {
@@ -177,7 +180,7 @@ impl SessionActor {
             let mut decided = match decided {
                 Ok(decided) => decided,
                 Err(Undecided::Refused(refusal)) => {
-                    return self.core.ledger.after_all(reply.with(Err(refusal.into())));
+                    return self.core.ledger.answer(reply, Err(refusal.into()));
                 }
                 Err(Undecided::Failed(error)) => return reply.now(error),
                 Err(Undecided::NotYet) => unreachable!("a call is due when it is there"),
@@ -186,6 +189,7 @@ impl SessionActor {
                 decided.after = owned.state.clone(); // It goes on as it was.
             }
             let told = answer(&decided);
+            decided.kept = reply.keep(Ok(&told));
             let settling = |reply: Reply<T>| reply.with(Ok(told));
             let done = match intent {
                 Intent::Act => self.append(decided, reply, settling, &mut turn, owned),
@@ -284,7 +288,7 @@ impl SessionActor {
                 }))
             });
             match decided.map_err(Undecided::Failed)? {
-                Ok(Ok((record, after))) => return Ok(Decided { basis, record, after }),
+                Ok(Ok((record, after))) => return Ok(Decided { basis, record, after, kept: None }),
                 Ok(Err(refusal)) => return Err(Undecided::Refused(refusal)),
                 Err(Missing(number)) => {
                     drop(basis);
@@ -304,7 +308,7 @@ impl SessionActor {
         turn: &mut ExclusiveTurn,
         owned: &mut Versioned<Session>,
     ) -> Result<(), (NotAppended, W)> {
-        let Decided { basis, record, after } = decided;
+        let Decided { basis, record, after, kept } = decided;
         let owners = Owner::of_postings(record.event.postings()).chain([Owner::Session(after.id)]);
         let ledger = &self.core.ledger;
         // Under the journal's lock: no answer overtakes what falls due because of it.
@@ -312,7 +316,8 @@ impl SessionActor {
             turn.update(owned.state.due(), &after);
             settling(waiter)
         };
-        let appended = ledger.append(&self.instance, &basis, &record, owners, waiter, settling);
+        let draft = Draft { record: &record, keyed: kept.as_deref() };
+        let appended = ledger.append(&self.instance, &basis, draft, owners, waiter, settling);
         let sequence = appended?;
         let _aftermath = self.core.aftermath();
         *owned = Versioned { state: after, last: sequence };

@@ -4,19 +4,21 @@
 //! loading them all and replaying the journal after the watermark gives the state of the journal's
 //! end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Core;
 use super::catalogue::CatalogueMessage;
+use super::idempotency;
 use super::ledger::Owner;
 use super::turn::Instance;
 use crate::domain::catalogue::InstanceEntry;
 use crate::domain::configuration::Setting;
 use crate::domain::event::{Event, Record};
+use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::ids::{
-    InstanceNumber, LineItemNumber, RateTableNumber, Sequence, SessionNumber, Text,
+    InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, SessionNumber, Text,
 };
 use crate::domain::keys::RegisteredKey;
 use crate::domain::line_item::{Balance, Terms};
@@ -44,8 +46,17 @@ pub(crate) enum Kept {
     TestClock,
     Actions(KeptActions),
     Condition(KeptCondition),
+    Answered(KeptAnswer),
     /// No record up to the watermark has a later stamp.
     Clock(Timestamp),
+}
+
+/// Where the answer to a call under an idempotency key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptAnswer {
+    pub(crate) key: IdempotencyKey,
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) place: idempotency::Place,
 }
 
 /// The actions of a line item.
@@ -118,6 +129,20 @@ coded_struct! {
     PaidPeriod { from, length, heartbeat }
     ChargeLine { item, line_item, activation_id, rate, tokens, action }
     KeptConfiguration { record, at, by, settings }
+    KeptAnswer { key, instance, place }
+}
+
+impl Coded for idempotency::Place {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.fingerprint.put(bytes);
+        self.sequence.put(bytes);
+        self.at.put(bytes);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<idempotency::Place, CodeError> {
+        let (fingerprint, sequence) = (Coded::take(reader)?, Coded::take(reader)?);
+        Ok(idempotency::Place { fingerprint, sequence, at: Coded::take(reader)? })
+    }
 }
 
 coded_enum!(Kept {
@@ -133,6 +158,7 @@ coded_enum!(Kept {
     11 => TestClock,
     12 => Actions(actions),
     13 => Condition(condition),
+    14 => Answered(answer),
 });
 
 coded_enum!(Need {
@@ -177,6 +203,7 @@ impl Kept {
             Kept::TestClock => vec![11],
             Kept::Actions(kept) => key(12, &kept.number),
             Kept::Condition(kept) => key(13, &kept.condition.id),
+            Kept::Answered(kept) => key(14, &(kept.key, kept.instance)),
             Kept::Clock(_) => vec![7],
         }
     }
@@ -255,6 +282,7 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Vec<Entry> {
         | Event::AutomaticCharge(_)
         | Event::SessionExpired(_)
         | Event::Heartbeat { .. }
+        | Event::Answered
         | Event::Time => return Vec::new(),
     };
     vec![kept.entry()]
@@ -263,6 +291,15 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Vec<Entry> {
 /// What says that broker time is moved by hand.
 pub(crate) fn test_clock_entry() -> Entry {
     Kept::TestClock.entry()
+}
+
+/// Where the answer under a key is, or that the key is forgotten.
+pub(super) fn answer_entry(name: &idempotency::Name, place: Option<idempotency::Place>) -> Entry {
+    let (key_of, instance) = *name;
+    match place {
+        Some(place) => Kept::Answered(KeptAnswer { key: key_of, instance, place }).entry(),
+        None => (key(14, name), None),
+    }
 }
 
 /// What takes a forgotten session out of the snapshot.
@@ -291,7 +328,8 @@ pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), PassError> {
     if core.watermark.load(Ordering::Relaxed) == mark.sequence.get() {
         return Ok(()); // Nothing has become true since.
     }
-    let mut taken = Taken { core, catalogue: Vec::new(), owners: Vec::new() };
+    let keys = core.ledger.keys().take_unsaved();
+    let mut taken = Taken { core, catalogue: Vec::new(), owners: Vec::new(), keys };
     taken.catalogue = core.take_dirty_catalogue().await?;
     for instance in core.ledger.take_dirty() {
         let owners = instance.cell().take_dirty();
@@ -309,12 +347,14 @@ struct Taken<'a> {
     core: &'a Arc<Core>,
     catalogue: Vec<Entry>,
     owners: Vec<(Arc<Instance>, BTreeSet<Owner>)>,
+    keys: BTreeMap<idempotency::Name, Option<idempotency::Place>>,
 }
 
 impl Taken<'_> {
     /// It is written.
     fn forget(mut self) {
         self.catalogue.clear();
+        self.keys.clear();
         for (instance, owners) in self.owners.drain(..) {
             instance.cell().gone(&owners);
         }
@@ -330,6 +370,7 @@ impl Drop for Taken<'_> {
         for (instance, owners) in self.owners.drain(..) {
             self.core.ledger.still_dirty(&instance, owners);
         }
+        self.core.ledger.keys().still_unsaved(std::mem::take(&mut self.keys));
     }
 }
 
@@ -337,6 +378,9 @@ async fn write(core: &Arc<Core>, taken: &Taken<'_>, mark: Mark) -> Result<(), Pa
     let mut batch = Batch { core, entries: vec![Kept::Clock(core.ledger.highest()).entry()] };
     for entry in &taken.catalogue {
         batch.add(entry.clone()).await?;
+    }
+    for (name, place) in &taken.keys {
+        batch.add(answer_entry(name, *place)).await?;
     }
     for (instance, owners) in &taken.owners {
         for owner in owners {

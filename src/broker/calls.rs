@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::keyed::Carried;
 use super::{Answer, Broker, Reach};
 use crate::actors::{
     AccessAnswer, CatalogueMessage, Core, ExclusiveTurn, Found, Instance, Intent, Job, Lane,
@@ -63,8 +64,18 @@ impl Broker {
         let shares = instance.map(|instance| &instance.shares);
         let permit = self.core().gate.try_enter(lane, shares)?;
         let deadline = self.deadline();
-        let (reply, answer) = Reply::new(permit, deadline);
+        let (reply, answer) = self.reply(permit, deadline);
         Ok((reply, answer, deadline))
+    }
+
+    /// Where an answer goes. Of a call under a key it is kept.
+    pub(super) fn reply<T: Send + 'static>(
+        &self,
+        permit: Permit,
+        deadline: Instant,
+    ) -> (Reply<T>, Waiting<T>) {
+        let keyed = self.keyed.as_ref().and_then(Carried::take);
+        Reply::new(permit, deadline, keyed)
     }
 
     /// Waits for an answer. Going away does not stop what was asked; only nobody hears of it.
@@ -120,7 +131,7 @@ impl Broker {
     {
         let Turn { instance, permit, turn, now, deadline } =
             self.turn(scope, Lane::Ordinary).await?;
-        let (reply, answer) = Reply::new(permit, deadline);
+        let (reply, answer) = self.reply(permit, deadline);
         let core = Arc::clone(self.core());
         let turn = Arc::new(turn);
         let reading = work(Arc::clone(&core), instance, Arc::clone(&turn), now);
@@ -140,7 +151,7 @@ impl Broker {
     ) -> Answer<T> {
         let Turn { instance, permit, turn, now, deadline } =
             self.turn(scope, Lane::Ordinary).await?;
-        let (reply, answer) = Reply::new(permit, deadline);
+        let (reply, answer) = self.reply(permit, deadline);
         self.core().send_catalogue(message(Placed { instance, turn, now, value, reply }));
         self.wait(answer, deadline).await
     }
@@ -209,7 +220,7 @@ impl Broker {
         let Entered { instance, place, permit } = entered;
         let Turn { instance, permit, turn, now, deadline } =
             self.turn_for(instance, permit).await?;
-        let (reply, answer) = Reply::new(permit, deadline);
+        let (reply, answer) = self.reply(permit, deadline);
         let message = message(SessionCall { turn, now, reply, place });
         let core = Arc::clone(self.core());
         match core.directory.session(&core, id)? {

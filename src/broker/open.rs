@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{Broker, Inner};
 use crate::actors::recovery::{Settled, State};
-use crate::actors::{self, Alarm, Awake, Core, Gate, Ledger, alarm, broker_time, sleep};
+use crate::actors::{self, Alarm, Awake, Core, Gate, Keys, Ledger, alarm, broker_time, sleep};
 use crate::config::Settings;
 use crate::domain::event::Event;
 use crate::domain::ids::Sequence;
@@ -136,10 +136,12 @@ impl Broker {
             return Err(OpenError::OtherClock { test_clock: state.test_clock });
         }
         let settled = state.settle(&directory, &gate, &alarm);
-        let Settled { tenant, registry, catalogue, owners } = settled;
+        let Settled { tenant, registry, keys, catalogue, owners } = settled;
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
-        let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids);
+        let limits = options.settings.idempotency;
+        let keys = Keys::new(limits.keep, limits.keys_max, keys);
+        let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids, keys);
         let awake = Awake::new(options.settings.awake);
         let core = Core::new(ledger, directory, alarm, awake, gate, snapshots, watermark);
         let core = Arc::new(core);
@@ -183,7 +185,7 @@ impl Broker {
         let passes = Mutex::new(Some(Passes { stop, task, watchers }));
         let inner = Inner { core, settings: options.settings, passes };
         Ok(Opened {
-            broker: Broker { inner: Arc::new(inner) },
+            broker: Broker { inner: Arc::new(inner), keyed: None },
             last: recovered.last,
             replayed: recovered.replayed,
             cut: recovered.cut,

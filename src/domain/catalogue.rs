@@ -106,7 +106,8 @@ impl Tenant {
             | Event::SessionExpired(_)
             | Event::Heartbeat { .. }
             | Event::Time
-            | Event::TestClock => return false,
+            | Event::TestClock
+            | Event::Answered => return false,
         }
         self.number = sequence;
         true
@@ -269,7 +270,8 @@ impl InstanceCatalogue {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => return,
+            | Event::TestClock
+            | Event::Answered => return,
         }
         self.number = sequence;
     }
@@ -415,7 +417,8 @@ impl Registry {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => {}
+            | Event::TestClock
+            | Event::Answered => {}
         }
     }
 }

@@ -137,6 +137,8 @@ pub enum Event {
     },
     /// Broker time is moved by hand here (spec 4.2): the first record of such a journal.
     TestClock,
+    /// A call under an idempotency key was answered, and nothing else has changed (spec 2.12).
+    Answered,
 }
 
 /// A decided one-off request.
@@ -258,7 +260,8 @@ impl Event {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => None,
+            | Event::TestClock
+            | Event::Answered => None,
         }
     }
 
@@ -283,7 +286,8 @@ impl Event {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => None,
+            | Event::TestClock
+            | Event::Answered => None,
         }
     }
 
@@ -308,7 +312,8 @@ impl Event {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => &[],
+            | Event::TestClock
+            | Event::Answered => &[],
         }
     }
 }

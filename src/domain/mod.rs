@@ -6,6 +6,7 @@ pub mod charge;
 pub mod configuration;
 pub mod event;
 pub mod formula;
+pub mod idempotency;
 pub mod ids;
 pub mod keys;
 pub mod limits;

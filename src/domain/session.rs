@@ -381,7 +381,8 @@ impl Session {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => {}
+            | Event::TestClock
+            | Event::Answered => {}
         }
     }
 

@@ -157,7 +157,8 @@ pub fn rows(record: &Record) -> Vec<UsageRow<'_>> {
         | Event::Outage(_)
         | Event::Time
         | Event::Configured { .. }
-        | Event::TestClock => Vec::new(),
+        | Event::TestClock
+        | Event::Answered => Vec::new(),
     }
 }
 

@@ -4,47 +4,69 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::path::Query;
 use super::problem::Problem;
-use super::wire;
-use super::wire::access::Extras;
-use crate::broker::AccessAnswer;
+use super::wire::access::{Asked, Echo, Extras};
+use super::wire::{self, Dialect};
+use crate::broker::{AccessAnswer, Broker};
 
 /// `POST /instances/{instanceId}/access-request`
 pub(super) async fn one_off(mut call: Call<'_>) -> Result<Answer, Problem> {
-    let extras = extras(&call.query)?;
+    let (extras, dialect) = (extras(&call.query)?, call.dialect());
     let body = call.body().await?;
-    let asked = wire::access::read_one_off(&body, call.dialect())?;
-    let scope = call.claims.scope(None)?;
-    let (broker, request) = (call.broker(), Arc::new(asked.request));
+    let Asked { request, echo } = wire::access::read_one_off(&body, dialect)?;
+    let (scope, request) = (call.claims.scope(None)?, Arc::new(request));
+    if let Some(under) = call.under.take() {
+        let sent = body.clone();
+        let again = move |answer: &AccessAnswer| {
+            let asked = wire::access::read_one_off(&sent, dialect).expect("it was read before");
+            content(dialect, &asked.echo, answer, extras)
+        };
+        let ask = async |broker: &Broker| broker.access(scope, request).await;
+        return under.ask(call.broker(), again, ask).await;
+    }
     let receipt = match extras.dry_run {
-        true => broker.quote(scope, request).await?,
-        false => broker.access(scope, request).await?,
+        true => call.broker().quote(scope, request).await?,
+        false => call.broker().access(scope, request).await?,
     };
-    let json = wire::access::write(call.dialect(), &asked.echo, &receipt.value, extras);
-    Ok(Answer::json(StatusCode::OK, &receipt, json))
+    let content = content(dialect, &echo, &receipt.value, extras);
+    Ok(Answer::resting_on(receipt.sequence, content))
 }
 
 /// `PUT /sessions/{sessionId}`
 pub(super) async fn of_session(mut call: Call<'_>) -> Result<Answer, Problem> {
-    let extras = extras(&call.query)?;
+    let (extras, dialect) = (extras(&call.query)?, call.dialect());
     let body = call.body().await?;
-    let (asked, on_deny) = wire::access::read_of_session(&body, call.dialect())?;
-    let reach = call.claims.reach()?;
-    let (id, request) = (call.param("sessionId"), Arc::new(asked.request));
-    let broker = call.broker();
+    let (asked, on_deny) = wire::access::read_of_session(&body, dialect)?;
+    let Asked { request, echo } = asked;
+    let (reach, request) = (call.claims.reach()?, Arc::new(request));
+    let id = call.param("sessionId").into_owned();
+    if let Some(under) = call.under.take() {
+        let sent = body.clone();
+        let again = move |answer: &AccessAnswer| {
+            let asked = wire::access::read_of_session(&sent, dialect).expect("it was read before");
+            content(dialect, &asked.0.echo, answer, extras)
+        };
+        let ask = async |broker: &Broker| broker.session_access(reach, &id, request, on_deny).await;
+        return under.ask(call.broker(), again, ask).await;
+    }
     let receipt = match extras.dry_run {
-        true => broker.quote_session(reach, &id, request, on_deny).await?,
-        false => broker.session_access(reach, &id, request, on_deny).await?,
+        true => call.broker().quote_session(reach, &id, request, on_deny).await?,
+        false => call.broker().session_access(reach, &id, request, on_deny).await?,
     };
-    let json = wire::access::write(call.dialect(), &asked.echo, &receipt.value, extras);
-    let answer = Answer::json(StatusCode::OK, &receipt, json);
-    Ok(match &receipt.value {
-        AccessAnswer::OneOff(..) => answer,
-        AccessAnswer::Session(_, pacing, _) => answer.paced(*pacing),
-    })
+    let content = content(dialect, &echo, &receipt.value, extras);
+    Ok(Answer::resting_on(receipt.sequence, content))
+}
+
+fn content(dialect: &Dialect, echo: &Echo<'_>, answer: &AccessAnswer, extras: Extras) -> Content {
+    let json = wire::access::write(dialect, echo, answer, extras);
+    let content = Content::json(StatusCode::OK, json);
+    match answer {
+        AccessAnswer::OneOff(..) => content,
+        AccessAnswer::Session(_, pacing, _) => content.paced(*pacing),
+    }
 }
 
 fn extras(query: &Query<'_>) -> Result<Extras, Problem> {

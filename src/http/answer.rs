@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::problem::{Header, Problem};
 use super::wire::Dialect;
 use crate::broker::Receipt;
+use crate::domain::idempotency::FirstAnswer;
 use crate::domain::ids::{CorrelationId, Sequence};
 use crate::domain::session::Pacing;
 
@@ -46,9 +47,40 @@ impl Body for Pieces {
 }
 
 #[derive(Debug)]
-enum Content {
+enum Payload {
     Whole(Vec<u8>),
     Pieces(mpsc::Receiver<io::Result<Bytes>>),
+}
+
+/// What a handler says, whatever record it rests on.
+#[derive(Debug)]
+pub(super) struct Content {
+    status: StatusCode,
+    pacing: Option<Pacing>,
+    body: Vec<u8>,
+}
+
+impl Content {
+    /// JSON.
+    pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Content {
+        Content { status, pacing: None, body }
+    }
+
+    /// Done, and nothing to say.
+    pub(super) fn empty(status: StatusCode) -> Content {
+        Content::json(status, Vec::new())
+    }
+
+    /// The same, about a session whose client should be heard of again then.
+    pub(super) fn paced(self, pacing: Pacing) -> Content {
+        Content { pacing: Some(pacing), ..self }
+    }
+
+    /// As it is kept under an idempotency key.
+    pub(super) fn kept(self) -> FirstAnswer {
+        let Content { status, pacing, body } = self;
+        FirstAnswer { status: status.as_u16(), pacing, body }
+    }
 }
 
 /// What a handler answers.
@@ -58,7 +90,7 @@ pub(super) struct Answer {
     content_type: HeaderValue,
     sequence: Option<Sequence>,
     pacing: Option<Pacing>,
-    body: Content,
+    body: Payload,
 }
 
 impl Answer {
@@ -69,7 +101,7 @@ impl Answer {
             content_type: JSON,
             sequence: Some(receipt.sequence),
             pacing: None,
-            body: Content::Whole(body),
+            body: Payload::Whole(body),
         }
     }
 
@@ -83,6 +115,26 @@ impl Answer {
         Answer { pacing: Some(pacing), ..self }
     }
 
+    /// What a handler says, resting on this record.
+    pub(super) fn resting_on(sequence: Sequence, content: Content) -> Answer {
+        let Content { status, pacing, body } = content;
+        let (sequence, body) = (Some(sequence), Payload::Whole(body));
+        Answer { status, content_type: JSON, sequence, pacing, body }
+    }
+
+    /// The answer that was kept under an idempotency key, as it was sent the first time.
+    pub(super) fn kept(sequence: Sequence, first: &FirstAnswer) -> Answer {
+        let status = StatusCode::from_u16(first.status);
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR); // It was one.
+        Answer {
+            status,
+            content_type: if first.status < 400 { JSON } else { PROBLEM_JSON },
+            sequence: Some(sequence),
+            pacing: first.pacing,
+            body: Payload::Whole(first.body.clone()),
+        }
+    }
+
     /// Something that rests on nothing.
     pub(super) fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
         Answer {
@@ -90,7 +142,7 @@ impl Answer {
             content_type: HeaderValue::from_static(content_type),
             sequence: None,
             pacing: None,
-            body: Content::Whole(body),
+            body: Payload::Whole(body),
         }
     }
 
@@ -105,15 +157,15 @@ impl Answer {
             content_type: HeaderValue::from_static(content_type),
             sequence: Some(sequence),
             pacing: None,
-            body: Content::Pieces(pieces),
+            body: Payload::Pieces(pieces),
         }
     }
 
     /// The response.
     pub(super) fn into_response(self) -> Response<AnswerBody> {
         let (is_empty, body) = match self.body {
-            Content::Whole(body) => (body.is_empty(), whole(body)),
-            Content::Pieces(pieces) => (false, Either::Right(Pieces(pieces))),
+            Payload::Whole(body) => (body.is_empty(), whole(body)),
+            Payload::Pieces(pieces) => (false, Either::Right(Pieces(pieces))),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

@@ -11,7 +11,8 @@ use hyper::{Method, Request, Response, StatusCode, Version as HttpVersion};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::answer::{self, Answer, AnswerBody};
+use super::answer::{self, Answer, AnswerBody, Content};
+use super::keyed::{self, Under};
 use super::path::{self, Query};
 use super::problem::Problem;
 use super::routes::{self, Caller, Found, Operation};
@@ -22,7 +23,9 @@ use super::{
     test_clock, usage,
 };
 use crate::auth::Role;
-use crate::broker::Broker;
+use crate::broker::{self, Broker, Key};
+use crate::domain::idempotency::KeyedCall;
+use crate::domain::ids::InstanceId;
 
 /// Header fields of one request. hyper counts them as well, but above 100, and with a limit of its
 /// own it would allocate for every request.
@@ -38,6 +41,10 @@ pub(super) struct Call<'a> {
     pub(super) query: Query<'a>,
     /// The instances that it names.
     pub(super) claims: Claims<'a>,
+    /// The idempotency key that it comes under.
+    pub(super) under: Option<Under>,
+    /// Its body, once it has been read.
+    read: Option<Bytes>,
 }
 
 impl Call<'_> {
@@ -63,7 +70,61 @@ impl Call<'_> {
 
     /// Its body, which must be JSON.
     pub(super) async fn body(&mut self) -> Result<Bytes, Problem> {
-        body::read(&self.head.headers, &mut self.body, self.server.limits.body).await
+        match self.read.take() {
+            Some(read) => Ok(read),
+            None => body::read(&self.head.headers, &mut self.body, self.server.limits.body).await,
+        }
+    }
+
+    /// Asks for a change, under the call's idempotency key if it has one.
+    pub(super) async fn change<T: Send + 'static>(
+        &mut self,
+        content: impl Fn(&T) -> Content + Send + Sync + 'static,
+        ask: impl AsyncFnOnce(&Broker) -> broker::Answer<T>,
+    ) -> Result<Answer, Problem> {
+        if let Some(under) = self.under.take() {
+            return under.ask(self.broker(), content, ask).await;
+        }
+        let receipt = ask(self.broker()).await?;
+        Ok(Answer::resting_on(receipt.sequence, content(&receipt.value)))
+    }
+
+    /// The same of what is only to be gone.
+    pub(super) async fn delete<T: Send + 'static>(
+        &mut self,
+        ask: impl AsyncFnOnce(&Broker) -> broker::Answer<T>,
+    ) -> Result<Answer, Problem> {
+        self.change(|_| Content::empty(StatusCode::NO_CONTENT), ask).await
+    }
+
+    /// Takes the idempotency key that the call was sent with, if it is one that knows keys; or
+    /// finds the answer that it had the first time.
+    async fn take_key(&mut self) -> Result<Option<Answer>, Problem> {
+        let operation = self.found.route.operation;
+        if !operation.is_change() || self.query.get("dryRun") == Some("true") {
+            return Ok(None);
+        }
+        let Some(sent) = keyed::sent(&self.head.headers)? else { return Ok(None) };
+        let body = if self.found.route.has_body() { self.body().await? } else { Bytes::new() };
+        let (path, query) = (self.head.uri.path(), self.head.uri.query().unwrap_or_default());
+        let (version, rest) = path::fold(path).map_or((self.found.version, path), |found| found);
+        let instance = self.claims.named().unwrap_or_default();
+        let parts = [operation.name(), version.name(), rest, query, instance].map(str::as_bytes);
+        let fingerprint = keyed::fingerprint(&[&parts[..], &[body.as_ref()]].concat());
+        self.read = Some(body);
+        let caller = self.claims.principal();
+        let key = keyed::key_of(caller, sent);
+        let instance = InstanceId::parse(instance);
+        let call = KeyedCall { key, instance, fingerprint };
+        match self.broker().reserve(call, caller).await? {
+            Key::Answered(sequence, first) => Ok(Some(Answer::kept(sequence, &first))),
+            Key::First(reservation) => {
+                let (dialect, path) = (self.dialect(), path.to_owned());
+                let correlation = self.broker().correlation();
+                self.under = Some(Under { reservation, dialect, path, correlation });
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -151,7 +212,11 @@ async fn run(
     let in_path = found.param("instanceId").map(path::segment);
     let in_query = query.get("instanceId").map(str::to_owned);
     let claims = Claims::new(principal, in_path, header, in_query)?;
-    dispatch(Call { server, head, body, found, query, claims }).await
+    let mut call = Call { server, head, body, found, query, claims, under: None, read: None };
+    match call.take_key().await? {
+        Some(first) => Ok(first),
+        None => dispatch(call).await,
+    }
 }
 
 async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
@@ -22,7 +22,10 @@ pub(super) async fn change(mut call: Call<'_>) -> Result<Answer, Problem> {
     let settings = named.iter().map(|named| Setting::parse(&named.name, &named.value));
     let settings = settings.collect::<Result<Vec<_>, _>>()?;
     let by = call.claims.key_id();
-    let receipt = call.broker().configure(settings, by).await?;
-    let json = wire::configuration::write(call.dialect(), &receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json))
+    let dialect = call.dialect();
+    call.change(
+        |all| Content::json(StatusCode::OK, wire::configuration::write(dialect, all)),
+        async |broker| broker.configure(settings, by).await,
+    )
+    .await
 }

@@ -1,8 +1,10 @@
 //! Instances (spec 2.2).
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
@@ -12,8 +14,11 @@ use crate::domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 /// `POST /instances`
 pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
     let new = wire::instances::read(&call.body().await?)?;
-    let receipt = call.broker().create_instance(new.short_name, new.account_id).await?;
-    Ok(Answer::json(StatusCode::OK, &receipt, wire::instances::write(&receipt.value)))
+    call.change(
+        |entry: &Arc<_>| Content::json(StatusCode::OK, wire::instances::write(entry)),
+        async |broker| broker.create_instance(new.short_name, new.account_id).await,
+    )
+    .await
 }
 
 /// `GET /instances?next=&size=` or `GET /instances?accountId=&default=true`

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
@@ -15,10 +15,12 @@ pub(super) async fn map(mut call: Call<'_>) -> Result<Answer, Problem> {
         Refused::Malformed(fault) => Problem::from(fault),
         Refused::Invalid(faults) => Problem::line_item_invalid(faults),
     })?;
-    let scope = call.claims.scope(None)?;
-    let receipt = call.broker().map_line_item(scope, terms).await?;
-    let json = wire::line_items::write(call.dialect(), &receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json))
+    let (scope, dialect) = (call.claims.scope(None)?, call.dialect());
+    call.change(
+        |view| Content::json(StatusCode::OK, wire::line_items::write(dialect, view)),
+        async |broker| broker.map_line_item(scope, terms).await,
+    )
+    .await
 }
 
 /// `GET /instances/{instanceId}/line-items`
@@ -37,8 +39,8 @@ pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
 }
 
 /// `DELETE /instances/{instanceId}/line-items/{lineItemId}`
-pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn delete(mut call: Call<'_>) -> Result<Answer, Problem> {
     let scope = call.claims.scope(None)?;
-    let receipt = call.broker().delete_line_item(scope, &call.param("lineItemId")).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt))
+    let id = call.param("lineItemId").into_owned();
+    call.delete(async |broker| broker.delete_line_item(scope, &id).await).await
 }

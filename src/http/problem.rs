@@ -5,6 +5,7 @@ use hyper::StatusCode;
 
 use super::wire::{Bracket, Dialect, Fault, Json};
 use crate::auth::Forbidden;
+use crate::domain::idempotency::FirstAnswer;
 use crate::domain::ids::{CorrelationId, Sequence};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::session::Pacing;
@@ -133,6 +134,20 @@ impl Problem {
         self.code
     }
 
+    /// As it is kept under an idempotency key.
+    pub(super) fn kept(
+        &self,
+        dialect: &Dialect,
+        path: &str,
+        correlation: CorrelationId,
+    ) -> FirstAnswer {
+        FirstAnswer {
+            status: self.status(dialect).as_u16(),
+            pacing: self.pacing(),
+            body: self.write(dialect, path, correlation),
+        }
+    }
+
     /// Writes the body.
     pub(super) fn write(
         &self,
@@ -215,8 +230,15 @@ impl From<BrokerError> for Problem {
             BrokerError::Overloaded { .. } | BrokerError::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
-            BrokerError::SessionBusy { .. } => {
+            BrokerError::SessionBusy { .. } | BrokerError::KeyQuota { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter("1")))
+            }
+            BrokerError::KeyInProgress => {
+                let problem = Problem::new(StatusCode::CONFLICT, code, detail);
+                return problem.with_header(Header::RetryAfter("1"));
+            }
+            BrokerError::KeyReused => {
+                return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
             }
             BrokerError::RecordTooLong { .. } => return Problem::bad_request(code, detail),
             BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),

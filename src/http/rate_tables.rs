@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
@@ -12,8 +12,11 @@ use crate::domain::ids::Text;
 pub(super) async fn publish(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
     let table = wire::rate_tables::read(&body, call.dialect())?;
-    let receipt = call.broker().publish_rate_table(table).await?;
-    Ok(Answer::json(StatusCode::CREATED, &receipt, wire::rate_tables::write_saved()))
+    call.change(
+        |()| Content::json(StatusCode::CREATED, wire::rate_tables::write_saved()),
+        async |broker| broker.publish_rate_table(table).await,
+    )
+    .await
 }
 
 /// `GET /rate-tables`
@@ -24,7 +27,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
 }
 
 /// `DELETE /rate-tables?series=&version=`
-pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn delete(mut call: Call<'_>) -> Result<Answer, Problem> {
     let text = |name: &str| {
         let text = Text::new(call.query.get(name).unwrap_or_default());
         text.map_err(|error| Problem::bad_request("bad-query", format!("`{name}` {error}")))
@@ -33,6 +36,5 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Problem> {
     if version.is_empty() {
         return Err(Problem::bad_request("bad-query", "`version` is required"));
     }
-    let receipt = call.broker().delete_rate_table(series, version).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt))
+    call.delete(async |broker| broker.delete_rate_table(series, version).await).await
 }

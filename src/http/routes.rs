@@ -71,6 +71,13 @@ pub(super) struct Route {
     pub(super) operation: Operation,
 }
 
+impl Route {
+    /// Whether its calls bring a body.
+    pub(super) fn has_body(&self) -> bool {
+        self.method != Method::GET && self.method != Method::DELETE
+    }
+}
+
 const fn route(
     method: Method,
     path: &'static str,
@@ -149,6 +156,46 @@ static TEST_CLOCK: &[Route] = &[
 ];
 
 impl Operation {
+    /// Whether it changes something, and so may come under an idempotency key. A heartbeat may come
+    /// as often as it likes.
+    pub(super) const fn is_change(self) -> bool {
+        match self {
+            Operation::PublishRateTable
+            | Operation::DeleteRateTable
+            | Operation::CreateInstance
+            | Operation::MapLineItem
+            | Operation::DeleteLineItem
+            | Operation::CreateActions
+            | Operation::ReplaceActions
+            | Operation::DeleteActions
+            | Operation::ChangeConditions
+            | Operation::DeleteConditions
+            | Operation::DeleteCondition
+            | Operation::OneOffAccess
+            | Operation::CreateSession
+            | Operation::SessionAccess
+            | Operation::CloseSession
+            | Operation::ChangeConfiguration => true,
+            Operation::Liveness
+            | Operation::Readiness
+            | Operation::Metrics
+            | Operation::ReadTestClock
+            | Operation::MoveTestClock
+            | Operation::ListRateTables
+            | Operation::ListInstances
+            | Operation::ListLineItems
+            | Operation::ReadLineItem
+            | Operation::ReadActions
+            | Operation::ListActions
+            | Operation::ListConditions
+            | Operation::ListSessions
+            | Operation::ReadSession
+            | Operation::Heartbeat
+            | Operation::ReadConfiguration
+            | Operation::ReadUsage => false,
+        }
+    }
+
     /// All of them: metrics have a row for each.
     pub(super) fn all() -> impl Iterator<Item = Operation> {
         ROUTES.iter().chain(OUTSIDE).chain(TEST_CLOCK).map(|route| route.operation)

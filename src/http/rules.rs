@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::instances::cursor;
 use super::problem::Problem;
@@ -15,27 +15,31 @@ use crate::error::BrokerError;
 /// `POST /instances/{instanceId}/line-items/{lineItemId}/actions`
 pub(super) async fn create_actions(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
-    change_actions(&call, ActionsChange::Create(rules::read_actions(&body)?)).await
+    change_actions(call, ActionsChange::Create(rules::read_actions(&body)?)).await
 }
 
 /// `PUT /instances/{instanceId}/line-items/{lineItemId}/actions`
 pub(super) async fn replace_actions(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
-    change_actions(&call, ActionsChange::Replace(rules::read_actions(&body)?)).await
+    change_actions(call, ActionsChange::Replace(rules::read_actions(&body)?)).await
 }
 
-async fn change_actions(call: &Call<'_>, change: ActionsChange) -> Result<Answer, Problem> {
+async fn change_actions(mut call: Call<'_>, change: ActionsChange) -> Result<Answer, Problem> {
     let scope = call.claims.scope(None)?;
-    let changed = call.broker().change_actions(scope, &call.param("lineItemId"), change).await?;
-    Ok(Answer::json(StatusCode::OK, &changed, rules::write_actions(&changed.value)))
+    let id = call.param("lineItemId").into_owned();
+    call.change(
+        |view| Content::json(StatusCode::OK, rules::write_actions(view)),
+        async |broker| broker.change_actions(scope, &id, change).await,
+    )
+    .await
 }
 
 /// `DELETE /instances/{instanceId}/line-items/{lineItemId}/actions`
-pub(super) async fn delete_actions(call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn delete_actions(mut call: Call<'_>) -> Result<Answer, Problem> {
     let scope = call.claims.scope(None)?;
+    let id = call.param("lineItemId").into_owned();
     let change = ActionsChange::Replace(Vec::new());
-    let deleted = call.broker().change_actions(scope, &call.param("lineItemId"), change).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &deleted))
+    call.delete(async |broker| broker.change_actions(scope, &id, change).await).await
 }
 
 /// `GET /instances/{instanceId}/line-items/{lineItemId}/actions`
@@ -63,22 +67,24 @@ pub(super) async fn list_conditions(call: Call<'_>) -> Result<Answer, Problem> {
 pub(super) async fn change_conditions(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
     let conditions = rules::read_conditions(&body)?;
-    let changed = call.broker().set_conditions(call.claims.scope(None)?, conditions).await?;
-    Ok(Answer::json(StatusCode::OK, &changed, rules::write_conditions(&changed.value)))
+    let scope = call.claims.scope(None)?;
+    call.change(
+        |all: &Vec<_>| Content::json(StatusCode::OK, rules::write_conditions(all)),
+        async |broker| broker.set_conditions(scope, conditions).await,
+    )
+    .await
 }
 
 /// `DELETE /instances/{instanceId}/conditions`
-pub(super) async fn delete_conditions(call: Call<'_>) -> Result<Answer, Problem> {
-    let deleted = call.broker().delete_conditions(call.claims.scope(None)?, None).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &deleted))
+pub(super) async fn delete_conditions(mut call: Call<'_>) -> Result<Answer, Problem> {
+    let scope = call.claims.scope(None)?;
+    call.delete(async |broker| broker.delete_conditions(scope, None).await).await
 }
 
 /// `DELETE /instances/{instanceId}/conditions/{conditionId}`
-pub(super) async fn delete_condition(call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn delete_condition(mut call: Call<'_>) -> Result<Answer, Problem> {
     let scope = call.claims.scope(None)?;
-    let id = call.param("conditionId");
-    let id = ConditionId::parse(&id);
+    let id = ConditionId::parse(&call.param("conditionId"));
     let id = id.ok_or_else(|| BrokerError::from(Refusal::UnknownCondition))?;
-    let deleted = call.broker().delete_conditions(scope, Some(id)).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &deleted))
+    call.delete(async |broker| broker.delete_conditions(scope, Some(id)).await).await
 }

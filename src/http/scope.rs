@@ -87,6 +87,16 @@ impl<'a> Claims<'a> {
         Ok(claims)
     }
 
+    /// Who calls.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The instance that the call names outside its body.
+    pub(super) fn named(&self) -> Option<&str> {
+        self.names().next()
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         [self.path.as_deref(), self.header, self.query.as_deref()].into_iter().flatten()
     }

@@ -2,10 +2,11 @@
 
 use hyper::StatusCode;
 
-use super::answer::Answer;
+use super::answer::{Answer, Content};
 use super::call::Call;
 use super::problem::Problem;
 use super::wire;
+use crate::domain::ids::SessionId;
 use crate::domain::session::Pacing;
 
 /// `POST /sessions`
@@ -13,9 +14,11 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
     let body = call.body().await?;
     let instance = wire::sessions::read_creation(&body)?;
     let scope = call.claims.scope(Some(&instance))?;
-    let receipt = call.broker().create_session(scope).await?;
-    let json = wire::sessions::write_created(receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json).paced(Pacing::default()))
+    let created = |id: &SessionId| {
+        let json = wire::sessions::write_created(*id);
+        Content::json(StatusCode::OK, json).paced(Pacing::default())
+    };
+    call.change(created, async |broker| broker.create_session(scope).await).await
 }
 
 /// `GET /sessions?instanceId=`
@@ -44,8 +47,12 @@ pub(super) async fn heartbeat(call: Call<'_>) -> Result<Answer, Problem> {
 }
 
 /// `DELETE /sessions/{sessionId}`
-pub(super) async fn close(call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn close(mut call: Call<'_>) -> Result<Answer, Problem> {
     let reach = call.claims.reach()?;
-    let receipt = call.broker().close_session(reach, &call.param("sessionId")).await?;
-    Ok(Answer::empty(StatusCode::OK, &receipt).paced(receipt.value))
+    let id = call.param("sessionId").into_owned();
+    call.change(
+        |pacing| Content::empty(StatusCode::OK).paced(*pacing),
+        async |broker| broker.close_session(reach, &id).await,
+    )
+    .await
 }

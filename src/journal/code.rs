@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::idempotency::{Fingerprint, IdempotencyKey};
 use crate::domain::ids::{
     ActionId, ConditionId, CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber,
     RateTableNumber, Sequence, SessionId, SessionNumber, Text,
@@ -93,9 +94,14 @@ impl<'a> Reader<'a> {
         self.check(length.filter(|length| *length <= left), "a length passes the end")
     }
 
+    /// Whether nothing is left.
+    pub fn is_at_end(&self) -> bool {
+        self.offset == self.bytes.len()
+    }
+
     /// Says so where anything is left.
     pub fn finish(self) -> Result<(), CodeError> {
-        if self.offset == self.bytes.len() { Ok(()) } else { self.fail("goes on after its end") }
+        if self.is_at_end() { Ok(()) } else { self.fail("goes on after its end") }
     }
 }
 
@@ -148,6 +154,27 @@ impl Coded for bool {
             1 => Ok(true),
             _ => reader.fail("neither 0 nor 1"),
         }
+    }
+}
+
+impl Coded for u16 {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        put_number(u128::from(*self), bytes);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<u16, CodeError> {
+        let number = reader.number()?;
+        reader.check(u16::try_from(number).ok(), "a number is too large")
+    }
+}
+
+impl Coded for u8 {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        bytes.push(*self);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<u8, CodeError> {
+        reader.byte()
     }
 }
 
@@ -367,7 +394,7 @@ macro_rules! coded_ids {
     };
 }
 
-coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId ;
+coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId, IdempotencyKey, Fingerprint ;
     InstanceNumber, LineItemNumber, SessionNumber, RateTableNumber);
 
 /// A struct is its fields in this order.

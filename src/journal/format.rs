@@ -8,6 +8,7 @@ use crate::domain::event::{
     Access, AutomaticCharge, Event, Next, Record, SessionAccess, SessionClosed,
 };
 use crate::domain::formula::Formula;
+use crate::domain::idempotency::{FirstAnswer, Keyed, KeyedCall};
 use crate::domain::ids::Requester;
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
@@ -15,6 +16,7 @@ use crate::domain::price::Price;
 use crate::domain::rates::{NewRateTable, RatedItem};
 use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::rules::{Action, Clause, Condition, Effect, Operator, Rule};
+use crate::domain::session::Pacing;
 use crate::domain::session_time::Outage;
 use crate::domain::variables::{Number, Variable, Variables};
 
@@ -23,12 +25,26 @@ pub fn encode(record: &Record, bytes: &mut Vec<u8>) {
     record.put(bytes);
 }
 
+/// Appends a record's bytes, and those of the key that its call came under.
+pub fn encode_keyed(record: &Record, keyed: Option<&Keyed>, bytes: &mut Vec<u8>) {
+    record.put(bytes);
+    if let Some(keyed) = keyed {
+        keyed.put(bytes);
+    }
+}
+
 /// Reads a record's bytes, all of them.
 pub fn decode(bytes: &[u8]) -> Result<Record, CodeError> {
+    decode_keyed(bytes).map(|(record, _)| record)
+}
+
+/// Reads a record's bytes, all of them, and what it keeps of a key.
+pub fn decode_keyed(bytes: &[u8]) -> Result<(Record, Option<Keyed>), CodeError> {
     let mut reader = Reader::new(bytes);
     let record = Record::take(&mut reader)?;
+    let keyed = if reader.is_at_end() { None } else { Some(Keyed::take(&mut reader)?) };
     reader.finish()?;
-    Ok(record)
+    Ok((record, keyed))
 }
 
 coded_struct! {
@@ -60,6 +76,10 @@ coded_struct! {
         session, session_id, instance, correlation, request, verdicts, refunds, postings, next,
     }
     Outage { from, to }
+    KeyedCall { key, instance, fingerprint }
+    FirstAnswer { status, pacing, body }
+    Keyed { call, answer }
+    Pacing { charged_until, heartbeat_from, heartbeat_due_by }
 }
 
 /// A formula is its text.
@@ -120,6 +140,7 @@ coded_enum!(Event {
     18 => ConditionsSet { instance, conditions },
     19 => ConditionsDeleted { instance, conditions },
     20 => ActionsSet { instance, number, activation_id, actions, posting },
+    22 => Answered,
 });
 
 coded_enum!(Price {

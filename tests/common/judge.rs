@@ -143,7 +143,8 @@ fn tag(event: &Event) -> Option<&str> {
         | Event::Outage(_)
         | Event::Time
         | Event::Configured { .. }
-        | Event::TestClock => return None,
+        | Event::TestClock
+        | Event::Answered => return None,
     };
     (!tag.is_empty()).then_some(tag)
 }

@@ -210,7 +210,7 @@ impl Replay {
                     assert_eq!(self.model.configure(at, setting), Ok(()));
                 }
             }
-            Event::Time | Event::TestClock => {}
+            Event::Time | Event::TestClock | Event::Answered => {}
             Event::Outage(_) => panic!("a clock that is moved by hand has no outages"),
         }
         self.compare_balances(record.event.postings());
@@ -282,7 +282,8 @@ impl Replay {
             | Event::Outage(_)
             | Event::Time
             | Event::Configured { .. }
-            | Event::TestClock => None,
+            | Event::TestClock
+            | Event::Answered => None,
         }
     }
 

@@ -157,6 +157,15 @@ impl TestServer {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
+    /// A line item of another name, 1000 tokens priced by P.
+    pub(crate) async fn line_item_named(&self, instance: &str, name: &str) {
+        let mut body = line_item(9, 1000);
+        body["activationId"] = json!(name);
+        let target = format!("PUT /api/v1.0/instances/{instance}/line-items");
+        let answer = self.admin(&target, &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
     /// What is used of a line item, as it is written.
     pub(crate) async fn used(&self, instance: &str, number: u64) -> String {
         let target = format!("GET /api/v1.0/instances/{instance}/line-items/ACT0{number}");

@@ -22,15 +22,15 @@ const PREFIXES: [&str; 8] = [
 
 /// Whether the versions answer alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Versions {
+pub(crate) enum Versions {
     Same,
     Differ,
 }
 use Versions::{Differ, Same};
 
-struct Step {
+pub(crate) struct Step {
     /// The entry of the route table.
-    route: &'static str,
+    pub(crate) route: &'static str,
     /// What is sent: values for the route's `{…}`, a query, a body. `$I` is the instance, `$S` the
     /// session, `$C` the condition, `$A` the action, `$N` the correlation id that an answer brought.
     ids: &'static [&'static str],
@@ -68,7 +68,7 @@ const ASKED: &str = r#"{"requester":{"type":"user","value":"LisaBarry"},"request
 const SET: &str = r#"{"rollbackOnDeny":true,"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1}]}"#;
 
 #[rustfmt::skip]
-const SCRIPT: &[Step] = &[
+pub(crate) const SCRIPT: &[Step] = &[
     step("POST /rate-tables", &[], "", r#"{"effectiveFrom":1698849852000,"series":"P","version":"1","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#, 201),
     step("POST /rate-tables", &[], "", r#"{"effectiveFrom":7258118400000,"series":"P","version":"2","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#, 201),
     step("POST /rate-tables", &[], "", r#"{"effectiveFrom":7258118400000,"series":"P","version":"2","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#, 409),
@@ -110,12 +110,27 @@ const SCRIPT: &[Step] = &[
     step("GET /instances/{instanceId}/line-items/{lineItemId}", &["$I", "ACT01"], "", "", 404),
 ];
 
+impl Step {
+    /// Method and path, and the body, with the ids that are known.
+    pub(crate) fn filled(&self, prefix: &str, ids: &Ids) -> (String, String) {
+        let (method, path) = self.route.split_once(' ').expect("a method and a path");
+        let mut path = path.to_owned();
+        for id in self.ids {
+            let (from, to) = (path.find('{'), path.find('}'));
+            let (from, to) = from.zip(to).expect("a place for the id");
+            path.replace_range(from..=to, &ids.fill(id));
+        }
+        let target = format!("{method} {prefix}{path}{}", ids.fill(self.query));
+        (target, ids.fill(self.body))
+    }
+}
+
 /// The ids that answers brought, by the letter that the script has for them.
 #[derive(Default)]
-struct Ids(Vec<(&'static str, String)>);
+pub(crate) struct Ids(Vec<(&'static str, String)>);
 
 impl Ids {
-    fn learn(&mut self, route: &str, body: &str) {
+    pub(crate) fn learn(&mut self, route: &str, body: &str) {
         let (letter, member) = match route {
             "POST /instances" => ("$I", "\"id\":\""),
             "POST /sessions" => ("$S", "\"sessionId\":\""),
@@ -167,15 +182,8 @@ async fn play(server: &TestServer, prefix: &str, version: &str) -> Vec<String> {
     let (mut ids, mut known, mut transcript) = (Ids::default(), Vec::new(), Vec::new());
     let prefix = format!("/{prefix}api/{version}");
     for step in SCRIPT {
-        let (method, path) = step.route.split_once(' ').expect("a method and a path");
-        let mut path = path.to_owned();
-        for id in step.ids {
-            let (from, to) = (path.find('{'), path.find('}'));
-            let (from, to) = from.zip(to).expect("a place for the id");
-            path.replace_range(from..=to, &ids.fill(id));
-        }
-        let target = format!("{method} {prefix}{path}{}", ids.fill(step.query));
-        let answer = server.admin(&target, &ids.fill(step.body)).await;
+        let (target, body) = step.filled(&prefix, &ids);
+        let answer = server.admin(&target, &body).await;
         let expected = if version == "v1.0" { step.statuses.0 } else { step.statuses.1 };
         assert_eq!(answer.status, expected, "{target}: {answer:?}");
         ids.learn(step.route, &answer.body);

@@ -186,7 +186,8 @@ pub(crate) fn refunds(record: &Record) -> &[Refund] {
         | Event::Outage(_)
         | Event::Time
         | Event::Configured { .. }
-        | Event::TestClock => &[],
+        | Event::TestClock
+        | Event::Answered => &[],
     }
 }
 
@@ -217,7 +218,8 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         | Event::Outage(_)
         | Event::Time
         | Event::Configured { .. }
-        | Event::TestClock => panic!("not of a session: {record:?}"),
+        | Event::TestClock
+        | Event::Answered => panic!("not of a session: {record:?}"),
     }
 }
 

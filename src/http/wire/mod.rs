@@ -60,6 +60,14 @@ impl Version {
         }
     }
 
+    /// The path segment.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Version::V1_0 => "v1.0",
+            Version::V1_1 => "v1.1",
+        }
+    }
+
     /// What it does differently.
     pub(super) const fn dialect(self) -> &'static Dialect {
         match self {
