@@ -133,10 +133,11 @@ impl Keys {
         let mut state = lock(&self.state);
         state.forget(now, self.keep);
         let all = (call.key, None)..=(call.key, Some(InstanceId::from_u128(u128::MAX)));
-        let mut met =
-            state.entries.range(all).filter(|((_, instance), _)| instance.is_none_or(&may_touch));
-        if let Some((_, entry)) = met.next() {
-            return entry.meet(call.fingerprint);
+        let met = state.entries.range(all);
+        let met = met.filter(|((_, instance), _)| instance.is_none_or(&may_touch));
+        let met = met.map(|(_, entry)| entry).max_by_key(|entry| entry.is_of(&call));
+        if let Some(entry) = met {
+            return entry.meet(&call);
         }
         if state.entries.len() >= self.max {
             return Reserved::Full;
@@ -191,9 +192,14 @@ impl Keys {
 }
 
 impl Entry {
+    /// Whether it stands for this very call.
+    fn is_of(&self, call: &KeyedCall) -> bool {
+        self.fingerprint == call.fingerprint
+    }
+
     /// What becomes of one who asks this under its key.
-    fn meet(&self, fingerprint: Fingerprint) -> Reserved {
-        if self.fingerprint != fingerprint {
+    fn meet(&self, call: &KeyedCall) -> Reserved {
+        if !self.is_of(call) {
             return Reserved::Reused;
         }
         let Some(flight) = &self.flight else {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::http_client::Answer;
 use crate::prefixes::{Ids, SCRIPT};
-use crate::server::{TestServer, line_item, start_with_test_clock, text};
+use crate::server::{line_item, start_with_test_clock, text};
 use crate::sessions_in_time::START;
 use crate::{asking, in_session, with_line_items};
 
