@@ -61,6 +61,24 @@ pub(crate) struct Serve {
     /// there.
     #[arg(long, env = "FAREBOX_TEST_CLOCK", value_parser = FalseyValueParser::new(), hide_env_values = true)]
     pub(crate) test_clock: bool,
+    /// How long a request can be repeated under its Idempotency-Key: a number and s, m, h or d.
+    #[arg(
+        long,
+        env = "FAREBOX_IDEMPOTENCY_KEEP",
+        default_value = "24h",
+        value_parser = duration,
+        value_name = "TIME"
+    )]
+    pub(crate) idempotency_keep: Duration,
+    /// How many Idempotency-Keys are kept at most, at some 200 bytes of memory each: keys a second
+    /// times seconds kept.
+    #[arg(
+        long,
+        env = "FAREBOX_IDEMPOTENCY_KEYS",
+        default_value_t = 1_000_000,
+        value_name = "NUMBER"
+    )]
+    pub(crate) idempotency_keys: usize,
 }
 
 /// Whose token.

@@ -36,9 +36,15 @@ pub(crate) fn through_shell(script: &str, arguments: &[&str]) -> Command {
 }
 
 fn prepared(mut command: Command) -> Command {
-    for name in
-        ["FAREBOX_LISTEN", "FAREBOX_DATA", "FAREBOX_ISSUER", "FAREBOX_TEST_CLOCK", "RUST_LOG"]
-    {
+    for name in [
+        "FAREBOX_LISTEN",
+        "FAREBOX_DATA",
+        "FAREBOX_ISSUER",
+        "FAREBOX_TEST_CLOCK",
+        "FAREBOX_IDEMPOTENCY_KEEP",
+        "FAREBOX_IDEMPOTENCY_KEYS",
+        "RUST_LOG",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
 /// Labels of metrics look like codes.
 const WITHOUT_CODES: &str = "meters.rs";
 const NO_CODES: &[&str] = &[
+    "idempotency-key",
     "not-ready",
     "x-charged-until",
     "x-heartbeat-due-by",
