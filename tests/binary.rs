@@ -42,6 +42,8 @@ mod kill;
 mod outages;
 #[path = "common/process.rs"]
 mod process;
+#[path = "binary/retries.rs"]
+mod retries;
 #[path = "binary/signals.rs"]
 mod signals;
 #[path = "binary/test_clock.rs"]

@@ -302,7 +302,7 @@ impl Client {
     }
 }
 
-fn asking(photos: u64, drawings: u64, more: &str) -> String {
+pub(crate) fn asking(photos: u64, drawings: u64, more: &str) -> String {
     let mut items = format!(r#"{{"item":"PhotoPrint","version":"1.0","count":{photos}}}"#);
     if drawings > 0 {
         items += &format!(r#",{{"item":"CADPrint","version":"2.0","count":{drawings}}}"#);

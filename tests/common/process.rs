@@ -227,7 +227,7 @@ impl Served {
     }
 
     pub(crate) fn caller(&self, token: String) -> Caller {
-        Caller { address: self.address.clone(), token, connection: None }
+        Caller { address: self.address.clone(), token, connection: None, key: None }
     }
 
     /// SIGTERM; the program must end well.
@@ -252,6 +252,8 @@ pub(crate) struct Caller {
     address: String,
     token: String,
     connection: Option<SendRequest<Full<Bytes>>>,
+    /// The idempotency key that the next requests come under.
+    pub(crate) key: Option<String>,
 }
 
 /// An answer.
@@ -261,6 +263,7 @@ pub(crate) struct Answer {
     /// The journal's place that it rests on.
     pub(crate) sequence: Option<u64>,
     pub(crate) body: Value,
+    pub(crate) bytes: Bytes,
 }
 
 impl Caller {
@@ -281,6 +284,9 @@ impl Caller {
         if let Some(instance) = instance {
             request = request.header("x-instance-id", instance);
         }
+        if let Some(key) = &self.key {
+            request = request.header("idempotency-key", key);
+        }
         let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("it is one");
         let answered = timeout(HANG, async {
             let response = self.connection().await?.send_request(request).await.ok()?;
@@ -289,7 +295,8 @@ impl Caller {
             let sequence = sequence.map(|value| value.to_str().expect("digits").parse());
             let bytes = response.into_body().collect().await.ok()?.to_bytes();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            Some(Answer { status, sequence: sequence.map(|n| n.expect("a number")), body })
+            let sequence = sequence.map(|n| n.expect("a number"));
+            Some(Answer { status, sequence, body, bytes })
         });
         answered.await.unwrap_or_else(|_| panic!("no answer to {target}"))
     }
