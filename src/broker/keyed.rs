@@ -32,7 +32,7 @@ impl Carried {
     /// For the one call that it is for.
     pub(super) fn take<T: 'static>(&self) -> Option<KeyedReply<T>> {
         let carried = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let keyed = carried.downcast().ok().expect("the rendering is that of the call");
+        let keyed = carried.downcast().expect("the rendering is that of the call");
         Some(*keyed)
     }
 }
