@@ -160,7 +160,7 @@ impl TestServer {
     /// A line item of another name, 1000 tokens priced by P.
     pub(crate) async fn line_item_named(&self, instance: &str, name: &str) {
         let mut body = line_item(9, 1000);
-        body["activationId"] = json!(name);
+        *body.pointer_mut("/activationId").expect("it has one") = json!(name);
         let target = format!("PUT /api/v1.0/instances/{instance}/line-items");
         let answer = self.admin(&target, &body.to_string()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
