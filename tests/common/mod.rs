@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod dice;
 pub mod disks;
 pub mod env;
+pub mod explained;
 pub mod http_client;
 mod http_rules;
 pub mod http_stage;

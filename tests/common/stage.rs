@@ -163,6 +163,10 @@ impl Library {
         Library { runtime, broker, clock, instances, sessions, conditions, actions, who }
     }
 
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
     fn instance(&self, name: &str) -> InstanceId {
         self.instances.get(name).copied().unwrap_or(InstanceId::from_u128(404))
     }
