@@ -26,6 +26,9 @@ pub enum BrokerError {
         /// The limit that was met.
         limit: u8,
     },
+    /// A decision is being explained: one at a time.
+    #[error("another decision is being explained: come back")]
+    ExplanationBusy,
     /// The instance was taken the whole time; nothing was decided.
     #[error("the instance was busy all the time: come back")]
     Busy,
@@ -97,6 +100,7 @@ impl BrokerError {
             BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
             BrokerError::SessionBusy { .. } => "session-busy",
+            BrokerError::ExplanationBusy => "explanation-busy",
             BrokerError::Busy => "instance-busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
@@ -113,6 +117,7 @@ impl BrokerError {
             BrokerError::Refused(..)
             | BrokerError::Overloaded { .. }
             | BrokerError::SessionBusy { .. }
+            | BrokerError::ExplanationBusy
             | BrokerError::Busy
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }

@@ -1,6 +1,7 @@
 //! One call from its head to its answer, in the order of checks of spec 9.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -8,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version as HttpVersion};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
@@ -17,8 +19,8 @@ use super::routes::{self, Caller, Found, Operation};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{
-    Server, access, body, configuration, instances, line_items, ops, rate_tables, rules, sessions,
-    test_clock,
+    Server, access, body, configuration, decisions, instances, line_items, ops, rate_tables, rules,
+    sessions, test_clock,
 };
 use crate::auth::Role;
 use crate::broker::Broker;
@@ -43,6 +45,11 @@ impl Call<'_> {
     /// What the call is for.
     pub(super) fn broker(&self) -> &Broker {
         &self.server.broker
+    }
+
+    /// The right to explain a decision, which one call has at a time.
+    pub(super) fn explaining(&self) -> &Arc<Semaphore> {
+        &self.server.explaining
     }
 
     /// What its version does differently.
@@ -177,6 +184,7 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::CloseSession => sessions::close(call).await,
         Operation::ReadConfiguration => configuration::read(call).await,
         Operation::ChangeConfiguration => configuration::change(call).await,
+        Operation::ExplainDecision => decisions::explain(call).await,
         Operation::ReadTestClock => Ok(test_clock::read(call.broker())),
         Operation::MoveTestClock => match &call.server.mover {
             Some(mover) => test_clock::change(call, mover).await,

@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod configuration;
 mod connection;
+mod decisions;
 mod instances;
 mod line_items;
 mod meters;
@@ -34,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::connection::Phase;
+pub use self::decisions::explanation_json;
 use self::meters::Meters;
 pub use self::ops::MetricsText;
 use self::routes::Router;
@@ -91,6 +93,7 @@ pub struct Server {
     router: Router,
     meters: Meters,
     mover: Option<Mover>,
+    explaining: Arc<Semaphore>,
 }
 
 impl Server {
@@ -103,7 +106,8 @@ impl Server {
         limits: Limits,
     ) -> Server {
         let (router, meters) = (Router::new(false), Meters::register());
-        Server { broker, verifier, metrics_text, limits, router, meters, mover: None }
+        let (mover, explaining) = (None, Arc::new(Semaphore::new(1)));
+        Server { broker, verifier, metrics_text, limits, router, meters, mover, explaining }
     }
 
     /// The same, and whoever administrates moves this clock, which the broker was opened with.

@@ -215,7 +215,7 @@ impl From<BrokerError> for Problem {
             BrokerError::Overloaded { .. } | BrokerError::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
-            BrokerError::SessionBusy { .. } => {
+            BrokerError::SessionBusy { .. } | BrokerError::ExplanationBusy => {
                 (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter("1")))
             }
             BrokerError::RecordTooLong { .. } => return Problem::bad_request(code, detail),
@@ -257,6 +257,7 @@ mod tests {
             (BrokerError::RecordTooLong { bytes: 2, limit: 1 }, 400, 400),
             (BrokerError::Busy, 503, 503),
             (BrokerError::SessionBusy { limit: 4 }, 429, 429),
+            (BrokerError::ExplanationBusy, 429, 429),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),

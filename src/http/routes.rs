@@ -55,6 +55,7 @@ pub(super) enum Operation {
     CloseSession,
     ReadConfiguration,
     ChangeConfiguration,
+    ExplainDecision,
 }
 
 /// One entry of the table.
@@ -92,7 +93,7 @@ const SESSION: &str = "/sessions/{sessionId}";
 const HEARTBEAT: &str = "/sessions/{sessionId}/heartbeat";
 const ACCESS: &str = "/instances/{instanceId}/access-request";
 
-/// Below `…/api/{version}`, once per operation for both versions (spec 2.0 to 2.8).
+/// Below `…/api/{version}`, once per operation for both versions (spec 2.0 to 2.12).
 #[rustfmt::skip]
 static ROUTES: &[Route] = &[
     route(Method::POST, "/rate-tables", Administration, &[], Operation::PublishRateTable),
@@ -124,6 +125,7 @@ static ROUTES: &[Route] = &[
     route(Method::POST, HEARTBEAT, ClientOfInstanceOrAdministration, &[], Operation::Heartbeat),
     route(Method::GET, "/configuration", Administration, &[], Operation::ReadConfiguration),
     route(Method::PATCH, "/configuration", Administration, &[], Operation::ChangeConfiguration),
+    route(Method::GET, "/decisions/{correlationId}", Administration, &[], Operation::ExplainDecision),
 ];
 
 /// Outside the prefixes, for those who run the broker.
@@ -180,6 +182,7 @@ impl Operation {
             Operation::CloseSession => "close-session",
             Operation::ReadConfiguration => "read-configuration",
             Operation::ChangeConfiguration => "change-configuration",
+            Operation::ExplainDecision => "explain-decision",
         }
     }
 }

@@ -308,7 +308,7 @@ fn write_take(json: &mut Json, take: &Take, postings: &[Posting]) {
 
 impl Dialect {
     /// The status of an item (spec 2.7).
-    fn status(&self, verdict: &Verdict) -> (&'static str, &'static str) {
+    pub(super) fn status(&self, verdict: &Verdict) -> (&'static str, &'static str) {
         match verdict {
             Verdict::Granted(_) => (self.granted, "Successfully checked out"),
             Verdict::Denied(Denial::NoStatus) => (self.no_status, "No Status"),
