@@ -34,6 +34,8 @@ mod damage;
 mod dice;
 #[path = "binary/directory.rs"]
 mod directory;
+#[path = "binary/explain.rs"]
+mod explain;
 #[path = "binary/files.rs"]
 mod files;
 #[path = "binary/kill.rs"]

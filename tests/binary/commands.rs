@@ -51,6 +51,7 @@ async fn a_command_whose_reader_has_gone_says_so_with_its_status_alone() {
 async fn every_command_explains_every_flag() {
     for (command, flags) in [
         (&["serve"][..], &["--listen <ADDR>", "--data <DIR>", "--issuer <S>", "--test-clock"][..]),
+        (&["explain"], &["--data <DIR>", "--format <FORMAT>", "<CORRELATION_ID>"]),
         (
             &["token"],
             &[
