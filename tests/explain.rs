@@ -1,10 +1,13 @@
 //! Decisions explained (spec 2.12), through the library: every decision of every worked example must
 //! come to what its record says, and some are explained to the last figure.
 //!
-//! Do they bite? Each of these was broken once, and the tests named were seen red: state one record
-//! too late, and rate tables known a millisecond too early: `every_decision_…`; credits forgotten
-//! before a session's set: the same; the refund's id not looked for: `the_refund_…`; records of
-//! other instances not passed over by their instance but by chance: `another_instance_…`.
+//! Do they bite? Each of these was broken once, and the test named was seen red (among others):
+//!
+//! * the state of one record too late, or records of the own instance passed over, too many line items
+//!   not told: `every_decision_…`, `a_charge_that_…`
+//! * what changed in the millisecond of an automatic charge known to it: `what_changes_in_…`
+//! * a session's refunds not counted before its set: `worked_examples_…`
+//! * the refund's id not looked for: `the_refund_…`; whoever is gone still served: `what_is_no_…`
 
 mod common;
 
@@ -244,6 +247,25 @@ fn what_is_no_decision_is_not_explained() {
     assert!(explained(instance).is_none());
     // Who is gone needs no answer.
     assert!(explain(journal, id, || false).expect("the journal can be read").is_none());
+}
+
+#[test]
+fn what_changes_in_the_millisecond_of_an_automatic_charge_comes_after_it() {
+    let stage = after(&[
+        "0 line L",
+        "0 open S",
+        "0 put S back 10xPhotoPrint",
+        "60 table P 2 0 PhotoPrint=5",
+        "60 set session.charge.period=PT10M",
+        "60 set timezone.tolerant=true",
+        "60 session S",
+    ]);
+    let told: Vec<_> = explanations(stage.broker()).iter().map(shown).collect();
+    let expected = [
+        "SESSION CHARGED 101 10xPhotoPrint L:30/1000*3 |  | L=30+970",
+        "AUTOMATIC_CHARGE CHARGED 101 10xPhotoPrint L:30/970*3 |  | L=60+940",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

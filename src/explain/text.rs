@@ -202,6 +202,12 @@ impl fmt::Display for Decided {
                 formatter,
                 "   Raising a line item does not help: what it may have used at all is bounded."
             ),
+            Some(Shortfall::Later) => {
+                writeln!(
+                    formatter,
+                    "   What it lacks can be said once those before it are granted."
+                )
+            }
             None => Ok(()),
         }
     }

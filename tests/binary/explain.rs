@@ -33,11 +33,9 @@ impl Example {
             "attributes": {"elastic": true, "rateTableSeries": "P"},
         });
         for (name, value) in changes.as_object().expect("members") {
-            if name == "state" {
-                body[name] = value.clone();
-            } else {
-                body["attributes"][name] = value.clone();
-            }
+            let at = if name == "state" { "" } else { "/attributes" };
+            let object = body.pointer_mut(at).and_then(Value::as_object_mut);
+            object.expect("an object").insert(name.clone(), value.clone());
         }
         let target = format!("PUT /api/v1.1/instances/{}/line-items", self.instance);
         admin.call(&target, None, &body.to_string()).await;
@@ -76,7 +74,8 @@ fn asking(department: &str, items: &[(&str, u64)]) -> Value {
 
 async fn put(admin: &mut Caller, session: &str, items: &[(&str, u64)]) {
     let mut body = asking("", items);
-    body["rollbackOnDeny"] = json!(true);
+    let members = body.as_object_mut().expect("an object");
+    members.insert("rollbackOnDeny".to_owned(), json!(true));
     admin.call(&format!("PUT {session}"), None, &body.to_string()).await;
 }
 
@@ -174,16 +173,21 @@ fn decisions(data: &Path) -> Vec<CorrelationId> {
 /// refunds.
 fn shown(explained: &Value) -> String {
     assert_eq!(explained.pointer("/consistent"), Some(&json!(true)), "{explained}");
-    let list = |name: &str| explained[name].as_array().expect("a list").clone();
+    let list = |name| explained.pointer(name).and_then(Value::as_array).expect("a list");
     let mut words = vec![string(explained, "/kind")];
-    words.extend(explained["sessionOutcome"].as_str().map(str::to_owned));
-    for item in list("items") {
-        let short = |name: &str| item["shortfall"][name].as_u64().map(|by| format!("+{name}:{by}"));
-        let by: String = short("quantity").into_iter().chain(short("allocation")).collect();
-        words.push(string(&item, "/status/code") + &by);
+    let outcome = explained.pointer("/sessionOutcome").and_then(Value::as_str);
+    words.extend(outcome.map(str::to_owned));
+    for item in list("/items") {
+        let short = |name: &str| {
+            let by = item.pointer(&format!("/shortfall/{name}"));
+            by.map(|by| format!("+{name}:{by}")).unwrap_or_default()
+        };
+        let by = [short("quantity"), short("allocation")].concat();
+        words.push(string(item, "/status/code") + &by);
     }
-    for refund in list("refunds") {
-        words.push(format!("-{}:{}", string(&refund, "/activationId"), refund["tokens"]));
+    for refund in list("/refunds") {
+        let tokens = refund.pointer("/tokens").expect("an amount");
+        words.push(format!("-{}:{tokens}", string(refund, "/activationId")));
     }
     words.join(" ")
 }

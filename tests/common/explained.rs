@@ -76,6 +76,7 @@ fn shown_item(decided: &Decided) -> String {
             words.push(format!("raise {activation_id}{by}"));
         }
         Some(Shortfall::Ceiling) => words.push("ceiling".to_owned()),
+        Some(Shortfall::Later) => words.push("later".to_owned()),
         None => {}
     }
     words.extend(decided.too_many_line_items.then(|| "too-many".to_owned()));

@@ -134,7 +134,7 @@ pub struct Asked<'a, B> {
     pub refunds: &'a [Refund],
     /// The line items, prices and rules of the moment.
     pub candidates: Candidates<'a>,
-    /// The balances before it. They must all be known.
+    /// The balances before it, all of them; of a line item that is not there, that nothing is used.
     pub balances: &'a B,
 }
 
@@ -146,13 +146,16 @@ impl<B: Balances> Asked<'_, B> {
     pub fn explain(&self, listed_max: usize) -> Result<Vec<ItemExplained>, Missing> {
         let mut books = self.books()?;
         let mut explained = Vec::with_capacity(self.items.len());
+        let mut shortfalls = 0;
         for (index, item) in self.items.iter().enumerate() {
             let before = copy(&books);
             let verdict = allocate(item, self.candidates, &mut books, LineKind::Final)?;
             let shortfall = match &verdict {
-                Verdict::Denied(Denial::Insufficient) => {
+                Verdict::Denied(Denial::Insufficient) if shortfalls < raise::SHORTFALLS_MAX => {
+                    shortfalls += 1;
                     Some(raise::shortfall(self, index, item, &before)?)
                 }
+                Verdict::Denied(Denial::Insufficient) => Some(Shortfall::Later),
                 Verdict::Granted(_) | Verdict::Denied(_) => None,
             };
             let (prices, candidates) = (Prices::of(item), self.candidates);
@@ -204,7 +207,7 @@ impl<B: Balances> Look<'_, '_, B> {
         for (place, line_item) in all() {
             let must = match shortfall {
                 Some(Shortfall::Raise(raise)) => raise.line_item == line_item.number,
-                Some(Shortfall::Ceiling) | None => false,
+                Some(Shortfall::Ceiling | Shortfall::Later) | None => false,
             };
             let rank = match self.standing(line_item)? {
                 Standing::Usable(usable) if must || usable.taken > Tokens::ZERO => 0,

@@ -110,6 +110,10 @@ fn write_item(json: &mut Json, dialect: &Dialect, decided: &Decided) {
             json.plain("shortfall", "null");
             json.text("reason", "CEILING");
         }
+        Some(Shortfall::Later) => {
+            json.plain("shortfall", "null");
+            json.text("reason", "AFTER_OTHERS");
+        }
         None => {}
     }
 }

@@ -6,24 +6,32 @@ use crate::domain::catalogue::InstanceCatalogue;
 use crate::domain::charge::{
     Balances, Books, Candidates, Cap, Known, LineKind, Missing, Verdict, allocate,
 };
-use crate::domain::ids::{ActionId, LineItemNumber, Text};
+use crate::domain::ids::{ActionId, LineItemNumber, Sequence, Text};
 use crate::domain::line_item::{Balance, LineItem, Overdraft, Terms};
 use crate::domain::price::Prices;
 use crate::domain::request::RequestedItem;
 use crate::domain::rounding;
 use crate::domain::rules::{Action, Effect};
+use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
 
 /// The most that a quantity or an allocation can be raised to: 2^63 - 1, as they are sent.
 const RAISED_MAX: u64 = i64::MAX.unsigned_abs();
+/// For so many items of a request it is worked out: each takes as long as all before it together.
+pub(super) const SHORTFALLS_MAX: usize = 10;
 /// So many of the last permitted line items are asked whether raising them would do.
 const RAISES_TRIED: usize = 8;
+
+/// A line item that is none: no record is so late.
+const ANOTHER: LineItemNumber = LineItemNumber::new(Sequence::new(u64::MAX));
 
 /// What would have granted an item that was short.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shortfall {
     /// Raising one line item.
     Raise(Raise),
+    /// Not worked out: it comes after so many items that are short as well.
+    Later,
     /// Nothing that can be raised: what the last of them may ever have used is bounded.
     Ceiling,
 }
@@ -89,25 +97,24 @@ impl<B: Balances> Raising<'_, B> {
     /// alone. Nothing where it cannot be raised so far.
     fn least(&self, before: &Books<'_, B>) -> Result<Option<Raise>, Missing> {
         let bounded = self.line_item.terms.overdraft;
-        // As if it were without bound, last of all: so much of its own is needed in all.
-        let endless = self.with(self.line_item.terms.quantity, Overdraft::Unlimited, Tokens::MAX);
-        let candidates = Candidates { instance: &endless, ..self.asked.candidates };
+        // What is missing once everybody has given all, at its price.
+        let another = self.with_another();
+        let candidates = Candidates { instance: &another, ..self.asked.candidates };
         let verdict = allocate(self.item, candidates, &mut copy(before), LineKind::Final)?;
-        if !matches!(verdict, Verdict::Granted(_)) {
-            return Ok(None);
-        }
+        let missing = taken(&verdict, ANOTHER);
+        let needed = self.taken(&verdict).checked_add(missing).unwrap_or(Tokens::MAX);
         let limit = match bounded {
             Overdraft::Number(limit) => Tokens::whole(limit),
             Overdraft::None | Overdraft::Unlimited => Tokens::ZERO,
         };
-        let least = self.raise(before, self.taken(&verdict), limit);
-        // One more where the count is rounded up at a change of rate.
-        for raise in [least.clone(), least.and_then(one_more)].into_iter().flatten() {
-            if self.is_enough(&raise)? {
-                return Ok(Some(raise));
-            }
+        let least = self.raise(before, needed, limit);
+        if let Some(raise) = least
+            && self.is_enough(&raise)?
+        {
+            return Ok(Some(raise));
         }
-        // What is raised may go to the items before: so much that all of them have enough of it.
+        // What is raised may go to the items before, or be lost where counts are rounded up: so much
+        // that it gives to all of them as if it had no end.
         let quantity = if bounded == Overdraft::Unlimited { None } else { Some(u64::MAX) };
         let quantity = quantity.unwrap_or(self.line_item.terms.quantity);
         let endless = self.with(quantity, bounded, Tokens::MAX);
@@ -118,6 +125,17 @@ impl<B: Balances> Raising<'_, B> {
         let enough = self.raise(&self.asked.books()?, taken, Tokens::ZERO);
         let Some(raise) = enough else { return Ok(None) };
         Ok(if self.is_enough(&raise)? { Some(raise) } else { None })
+    }
+
+    /// The instance with another line item, priced alike, behind all others: it has nothing but an
+    /// overdraft without bound.
+    fn with_another(&self) -> InstanceCatalogue {
+        let mut instance = self.asked.candidates.instance.clone();
+        let (start, end) = (Timestamp::default(), Timestamp::from_ms(u64::MAX));
+        let terms = Terms::new(Text::empty(), 0, start, end);
+        let (series, overdraft) = (self.line_item.terms.series.clone(), Overdraft::Unlimited);
+        instance.insert_terms(ANOTHER, Terms { series, overdraft, ..terms });
+        instance
     }
 
     /// The instance with this line item changed.
@@ -203,15 +221,4 @@ fn checked(raise: Raise) -> Option<Raise> {
         Some(raised) => raised.now.checked_add(Tokens::whole(raised.tokens))?,
     };
     (quantity <= RAISED_MAX && allocation <= Tokens::whole(RAISED_MAX)).then_some(raise)
-}
-
-/// One token more of what is raised.
-fn one_more(raise: Raise) -> Option<Raise> {
-    let quantity = raise.quantity.saturating_add(u64::from(raise.quantity > 0));
-    let more = |raised: RaisedAllocation| {
-        let tokens = raised.tokens.saturating_add(1);
-        RaisedAllocation { tokens, ..raised }
-    };
-    let allocation = raise.allocation.map(more);
-    checked(Raise { quantity, allocation, ..raise })
 }
