@@ -1,5 +1,7 @@
 //! `GET /decisions/{correlationId}` (spec 2.12): its body, what it does not know, and that one is
 //! worked out at a time while everything else goes on.
+//!
+//! Two places instead of one, and another figure as `entitled`, were seen red.
 
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
