@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
+use farebox::domain::ids::CorrelationId;
+use farebox::domain::refusal::Refusal;
+use farebox::explain::explain_directory;
+use farebox::http::explanation_json;
 use farebox::verify::{VerifyError, verify};
 
 use crate::{demo, export, keys, runtime};
@@ -40,6 +44,11 @@ enum Command {
     /// Reads the journal and nothing else, also beside a broker that is running. The same journal
     /// always gives the same rows. To go on later, pass the sequence of the last row as --after.
     Usage(Usage),
+    /// Says why a request was granted or denied, from the journal alone, also beside a running broker.
+    ///
+    /// The correlation id stands in the answer to every request, and in the usage data. Automatic
+    /// charges, closes and sessions that end by themselves have one too.
+    Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
@@ -155,6 +164,28 @@ pub(crate) struct Usage {
     pub(crate) after: u64,
 }
 
+/// How an explanation is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a person.
+    Text,
+    /// As `GET /decisions/{correlationId}` answers under v1.1.
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The data directory.
+    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// The correlation id of a decision.
+    #[arg(value_name = "CORRELATION_ID")]
+    correlation: String,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
 /// What a command ends with.
 #[derive(Debug)]
 pub(crate) enum Ending {
@@ -176,6 +207,7 @@ pub(crate) fn run() -> ExitCode {
             Err(VerifyError::Wrong(wrong)) => Ok(Ending::Wrong(wrong)),
             Err(error) => Err(error.to_string()),
         },
+        Command::Explain(arguments) => explain(&arguments),
     };
     let (sentence, status) = match ending {
         Ok(Ending::Fine) => return ExitCode::SUCCESS,
@@ -184,6 +216,20 @@ pub(crate) fn run() -> ExitCode {
     };
     let _ = writeln!(io::stderr(), "farebox: {sentence}"); // The status says it to everybody.
     ExitCode::from(status)
+}
+
+fn explain(Explain { data, correlation, format }: &Explain) -> Result<Ending, String> {
+    let unknown = || Ending::Wrong(format!("`{correlation}`: {}", Refusal::UnknownDecision));
+    let explained = match CorrelationId::parse(correlation) {
+        Some(id) => explain_directory(data, id).map_err(|error| error.to_string())?,
+        None => None,
+    };
+    let Some(explanation) = explained else { return Ok(unknown()) };
+    let text = match format {
+        Format::Text => explanation.to_string().trim_end().to_owned(),
+        Format::Json => String::from_utf8_lossy(&explanation_json(&explanation)).into_owned(),
+    };
+    say(&text).map(|()| Ending::Fine)
 }
 
 /// Prints to stdout. `println!` would panic where its reader has gone.

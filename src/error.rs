@@ -38,6 +38,9 @@ pub enum BrokerError {
         /// The limit that was met.
         limit: usize,
     },
+    /// A decision is being explained: one at a time.
+    #[error("another decision is being explained: come back")]
+    ExplanationBusy,
     /// The instance was taken the whole time; nothing was decided.
     #[error("the instance was busy all the time: come back")]
     Busy,
@@ -112,6 +115,7 @@ impl BrokerError {
             BrokerError::KeyReused => "key-reused",
             BrokerError::KeyInProgress => "in-progress",
             BrokerError::KeyQuota { .. } => "key-quota",
+            BrokerError::ExplanationBusy => "explanation-busy",
             BrokerError::Busy => "instance-busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
@@ -131,6 +135,7 @@ impl BrokerError {
             | BrokerError::KeyReused
             | BrokerError::KeyInProgress
             | BrokerError::KeyQuota { .. }
+            | BrokerError::ExplanationBusy
             | BrokerError::Busy
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }

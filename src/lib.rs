@@ -60,6 +60,7 @@ pub mod config;
 pub mod domain;
 pub mod env;
 pub mod error;
+pub mod explain;
 pub mod http;
 pub mod journal;
 mod json;

@@ -22,6 +22,8 @@
 //! * `verify.rs`, sums not compared; `replay.rs`, offset of a record off by some bytes:
 //!   `verify_names_the_place_of_a_record_that_lies`
 //! * `demo.rs`, signals not heard; directory not removed: `a_demo_that_is_stopped_…`
+//! * `explain.rs`, the journal locked; `text.rs`, another figure in the sentence:
+//!   `decisions_are_explained_…`
 //! * `broker_time.rs`, a tick that finds no outage; time that jumps without a record, in a tick:
 //!   `a_server_that_was_stopped_…`; at a start: `a_server_that_starts_after_three_days_…`
 
@@ -34,6 +36,8 @@ mod damage;
 mod dice;
 #[path = "binary/directory.rs"]
 mod directory;
+#[path = "binary/explain.rs"]
+mod explain;
 #[path = "binary/files.rs"]
 mod files;
 #[path = "binary/kill.rs"]

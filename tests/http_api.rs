@@ -4,6 +4,8 @@
 mod authorization;
 #[path = "http_api/configuration.rs"]
 mod configuration;
+#[path = "http_api/decisions.rs"]
+mod decisions;
 #[path = "http_api/edge.rs"]
 mod edge;
 #[path = "http_api/error_codes.rs"]

@@ -10,17 +10,21 @@ use std::sync::Arc;
 use common::crowd::{Crowd, START_MS, prepare};
 use common::dice::{self, Dice};
 use common::env::{self, Faults, ManualClock, SeededIds};
+use common::explained::explained;
 use common::judge::{Tally, judge};
 use common::product;
 use common::replay::{Counts, Replay, records};
 use farebox::broker::{Broker, Options, Reach, Storage};
 use farebox::config::Settings;
+use farebox::domain::event::Record;
 use farebox::domain::ids::{InstanceId, Sequence};
 use farebox::error::BrokerError;
 use farebox::journal::{MemoryDisk, MemorySnapshots};
 use tokio::runtime::Builder;
 
 const CALLERS: usize = 64;
+/// So many decisions of a round are explained.
+const EXPLAINED: usize = 10;
 
 /// What a round is made of.
 #[derive(Clone, Copy)]
@@ -95,11 +99,23 @@ fn play(seed: u64, round: Round) -> Report {
     runtime.block_on(broker.close()).expect("it closes");
     let played = replay.last.get();
     assert_eq!(records(broker.journal()).len() as u64, played, "nothing came after the end");
+    explain_some(&broker, &records_now, &mut dice);
     let again = runtime.block_on(Broker::open(options(disk.after_kill()))).expect("it opens");
     runtime.block_on(replay.check_all(&again.broker));
     let (counts, panics) = (replay.counts, faults.thrown());
     runtime.shutdown_background();
     Report { tally, counts, panics, stopped: stopped.is_some() }
+}
+
+/// Some of the decisions, explained from the journal alone, come to what their records say.
+fn explain_some(broker: &Broker, records: &[(Sequence, Record)], dice: &mut Dice) {
+    let ids = records.iter().filter_map(|(_, record)| record.event.correlation());
+    let ids: Vec<_> = ids.collect();
+    for _ in 0..EXPLAINED {
+        let id = *dice.pick(&ids);
+        let explanation = explained(broker, id);
+        assert!(explanation.consistent, "{explanation}");
+    }
 }
 
 /// Waits until what hung-up callers asked for is done too: it goes on without them. Says whether

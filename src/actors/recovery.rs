@@ -1,5 +1,5 @@
-//! What the journal and the snapshots say is so: the state that a start begins with, and that
-//! `verify` compares. Plain data; decides nothing.
+//! What the journal and the snapshots say is so: the state that a start begins with, that
+//! `verify` compares, and that `explain` decides over once more. Plain data; decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

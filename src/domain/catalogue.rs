@@ -158,6 +158,15 @@ impl InstanceCatalogue {
         rules::permission(&line_item.actions, |id| self.condition(id), dictionary)
     }
 
+    /// The action that says it, if any does.
+    pub fn deciding<'a>(
+        &self,
+        line_item: &'a LineItem,
+        dictionary: &Dictionary,
+    ) -> Option<&'a Action> {
+        rules::deciding(&line_item.actions, |id| self.condition(id), dictionary)
+    }
+
     /// Checks conditions that are to be added or changed, and names the new ones (spec 2.5).
     pub fn decide_conditions(
         &self,

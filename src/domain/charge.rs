@@ -4,6 +4,8 @@
 //! decided, and whoever asked learns whose balance is missing. That is how one line item can decide
 //! a request alone, and how nobody ever decides on a guess.
 
+pub mod explain;
+
 use std::sync::Arc;
 
 use super::catalogue::InstanceCatalogue;

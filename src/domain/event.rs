@@ -291,6 +291,34 @@ impl Event {
         }
     }
 
+    /// The id of the decision that it is, if it is one: a charge, a denial or a refund.
+    pub fn correlation(&self) -> Option<CorrelationId> {
+        match self {
+            Event::Access(access) => Some(access.correlation),
+            Event::SessionAccess(access) => Some(access.correlation),
+            Event::SessionClosed(closed) | Event::SessionExpired(closed) => {
+                Some(closed.correlation)
+            }
+            Event::AutomaticCharge(charge) => Some(charge.correlation),
+            Event::KeyRegistered(_)
+            | Event::RateTablePublished(_)
+            | Event::RateTableDeleted { .. }
+            | Event::InstanceCreated { .. }
+            | Event::LineItemMapped { .. }
+            | Event::LineItemDeleted { .. }
+            | Event::ConditionsSet { .. }
+            | Event::ConditionsDeleted { .. }
+            | Event::ActionsSet { .. }
+            | Event::SessionCreated { .. }
+            | Event::Heartbeat { .. }
+            | Event::Outage(_)
+            | Event::Time
+            | Event::Configured { .. }
+            | Event::TestClock
+            | Event::Answered => None,
+        }
+    }
+
     /// The balances that follow from it.
     pub fn postings(&self) -> &[Posting] {
         match self {

@@ -149,12 +149,24 @@ impl LineItem {
     /// Whether an access request at `now` may consume from it at all (spec 3.2): elastic, deployed
     /// and inside its window, which a tolerant time zone widens by 12 hours on each side.
     pub fn is_candidate(&self, now: Timestamp, tolerant: bool) -> bool {
+        self.obstacle(now, tolerant).is_none()
+    }
+
+    /// The first thing that keeps every access request at `now` from it.
+    pub fn obstacle(&self, now: Timestamp, tolerant: bool) -> Option<Obstacle> {
         let Terms { elastic, state, start, end, .. } = &self.terms;
         let slack = if tolerant { TOLERANCE_MS } else { 0 };
-        *elastic
-            && *state == LineItemState::Deployed
-            && start.minus_ms(slack) <= now
-            && now <= end.plus_ms(slack)
+        if !*elastic {
+            Some(Obstacle::NotElastic)
+        } else if *state != LineItemState::Deployed {
+            Some(Obstacle::NotDeployed(*state))
+        } else if now < start.minus_ms(slack) {
+            Some(Obstacle::NotStarted(*start))
+        } else if now > end.plus_ms(slack) {
+            Some(Obstacle::Ended(*end))
+        } else {
+            None
+        }
     }
 
     /// What is left of the quantity when `used` is used (spec 3.3, first pass).
@@ -184,6 +196,19 @@ impl LineItem {
             Overdraft::None | Overdraft::Number(_) => Some(self.available(used)),
         }
     }
+}
+
+/// What keeps every access request from a line item, whoever asks and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Access requests never charge it.
+    NotElastic,
+    /// It is in another state.
+    NotDeployed(LineItemState),
+    /// It can be used from then on.
+    NotStarted(Timestamp),
+    /// It could be used until then.
+    Ended(Timestamp),
 }
 
 /// What requests change of a line item; owned by its actor.

@@ -92,6 +92,12 @@ pub enum Refusal {
     /// No such condition in the instance.
     #[error("the instance has no such condition")]
     UnknownCondition,
+    /// No record has this correlation id.
+    #[error(
+        "no record has this correlation id: a request that was refused leaves none, nor does one \
+         that only asks what it would cost"
+    )]
+    UnknownDecision,
     /// No such rate table.
     #[error("there is no rate table of this version in this series")]
     UnknownRateTable,
@@ -149,6 +155,7 @@ impl Refusal {
             Refusal::UnknownLineItem => "unknown-line-item",
             Refusal::UnknownSession => "unknown-session",
             Refusal::UnknownCondition => "unknown-condition",
+            Refusal::UnknownDecision => "unknown-decision",
             Refusal::UnknownRateTable => "unknown-rate-table",
             Refusal::RateTableExists { .. } => "rate-table-exists",
             Refusal::RateTableInEffect => "rate-table-in-effect",
@@ -179,6 +186,7 @@ impl Refusal {
             | Refusal::UnknownLineItem
             | Refusal::UnknownSession
             | Refusal::UnknownCondition
+            | Refusal::UnknownDecision
             | Refusal::UnknownRateTable => RefusalKind::NotFound,
             Refusal::RateTableExists { .. }
             | Refusal::RateTableInEffect

@@ -4,7 +4,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::time::Period;
-use super::tokens::{Count, Rate, Tokens};
+use super::tokens::{Count, Rate, Tokens, UNITS_PER_TOKEN};
 
 /// What is given back of `charged` when `left_ms` of `period` were not used.
 ///
@@ -71,6 +71,12 @@ pub(super) fn half_away(value: &RBig) -> IBig {
     value.round()
 }
 
+/// The least number of whole tokens that is no less: how much of a quantity an amount takes.
+pub(super) fn whole_up(tokens: Tokens) -> u64 {
+    let (whole, rest) = (tokens.units() / UNITS_PER_TOKEN, tokens.units() % UNITS_PER_TOKEN);
+    u64::try_from(whole + i128::from(rest != 0)).unwrap_or(u64::MAX)
+}
+
 /// `count` × `rate`: exact, there is nothing to round (spec 3.7).
 pub(super) fn charge(count: Count, rate: Rate) -> Tokens {
     let units = i128::from(count.units()) * i128::from(rate.units());
@@ -118,6 +124,14 @@ mod tests {
         ] {
             assert_eq!(nine_decimals_half_even(digits, scale), Some(units), "{digits}e-{scale}");
         }
+    }
+
+    #[test]
+    fn part_of_a_token_takes_a_whole_one() {
+        for (amount, whole) in [("0", 0), ("0.000000000000000001", 1), ("4", 4), ("4.5", 5)] {
+            assert_eq!(whole_up(tokens(amount)), whole, "{amount}");
+        }
+        assert!(whole_up(Tokens::MAX) > i64::MAX.unsigned_abs());
     }
 
     proptest! {

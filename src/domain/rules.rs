@@ -133,16 +133,25 @@ pub enum Permission {
     Denied,
 }
 
-/// The first action whose condition holds decides alone; else the default; else nobody may
-/// (spec 5.3). Without actions everybody may.
+/// The action that decides for a requester: the first whose condition holds, else the default
+/// (spec 5.3).
+pub fn deciding<'a, 'b>(
+    actions: &'b [Action],
+    condition: impl Fn(ConditionId) -> Option<&'a Condition>,
+    dictionary: &Dictionary,
+) -> Option<&'b Action> {
+    let holds = |id| condition(id).is_some_and(|condition| condition.rule.holds(dictionary));
+    let deciding = actions.iter().find(|action| action.condition.is_some_and(&holds));
+    deciding.or_else(|| actions.iter().find(|action| action.condition.is_none()))
+}
+
+/// What the deciding action says; where none does, nobody may. Without actions everybody may.
 pub fn permission<'a>(
     actions: &[Action],
     condition: impl Fn(ConditionId) -> Option<&'a Condition>,
     dictionary: &Dictionary,
 ) -> Permission {
-    let holds = |id| condition(id).is_some_and(|condition| condition.rule.holds(dictionary));
-    let mut deciding = actions.iter().find(|action| action.condition.is_some_and(&holds));
-    deciding = deciding.or_else(|| actions.iter().find(|action| action.condition.is_none()));
+    let deciding = deciding(actions, condition, dictionary);
     match deciding.map(|action| (action.id, action.effect)) {
         Some((action, Effect::Allow(Some(allocation)))) => {
             Permission::Allocated { action, allocation }

@@ -19,8 +19,8 @@ use super::routes::{self, Caller, Found, Operation};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{
-    Server, access, body, configuration, instances, line_items, ops, rate_tables, rules, sessions,
-    test_clock, usage,
+    Server, access, body, configuration, decisions, instances, line_items, ops, rate_tables, rules,
+    sessions, test_clock, usage,
 };
 use crate::auth::Role;
 use crate::broker::{self, Broker, Key};
@@ -56,6 +56,11 @@ impl Call<'_> {
     /// The places of those who read usage rows.
     pub(super) fn usage_readers(&self) -> Arc<Semaphore> {
         Arc::clone(&self.server.usage_readers)
+    }
+
+    /// The right to explain a decision, which one call has at a time.
+    pub(super) fn explaining(&self) -> &Arc<Semaphore> {
+        &self.server.explaining
     }
 
     /// What its version does differently.
@@ -249,6 +254,7 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::ReadConfiguration => configuration::read(call).await,
         Operation::ChangeConfiguration => configuration::change(call).await,
         Operation::ReadUsage => usage::read(call).await,
+        Operation::ExplainDecision => decisions::explain(call).await,
         Operation::ReadTestClock => Ok(test_clock::read(call.broker())),
         Operation::MoveTestClock => match &call.server.mover {
             Some(mover) => test_clock::change(call, mover).await,

@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod configuration;
 mod connection;
+mod decisions;
 mod instances;
 mod keyed;
 mod line_items;
@@ -36,6 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::connection::Phase;
+pub use self::decisions::explanation_json;
 use self::meters::Meters;
 pub use self::ops::MetricsText;
 use self::routes::Router;
@@ -95,6 +97,7 @@ pub struct Server {
     meters: Meters,
     mover: Option<Mover>,
     usage_readers: Arc<Semaphore>,
+    explaining: Arc<Semaphore>,
 }
 
 impl Server {
@@ -117,6 +120,7 @@ impl Server {
             meters,
             mover: None,
             usage_readers,
+            explaining: Arc::new(Semaphore::new(1)),
         }
     }
 

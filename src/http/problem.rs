@@ -230,7 +230,9 @@ impl From<BrokerError> for Problem {
             BrokerError::Overloaded { .. } | BrokerError::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
             }
-            BrokerError::SessionBusy { .. } | BrokerError::KeyQuota { .. } => {
+            BrokerError::SessionBusy { .. }
+            | BrokerError::ExplanationBusy
+            | BrokerError::KeyQuota { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter("1")))
             }
             BrokerError::KeyInProgress => {
@@ -279,6 +281,7 @@ mod tests {
             (BrokerError::RecordTooLong { bytes: 2, limit: 1 }, 400, 400),
             (BrokerError::Busy, 503, 503),
             (BrokerError::SessionBusy { limit: 4 }, 429, 429),
+            (BrokerError::ExplanationBusy, 429, 429),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),

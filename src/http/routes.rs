@@ -56,6 +56,7 @@ pub(super) enum Operation {
     ReadConfiguration,
     ChangeConfiguration,
     ReadUsage,
+    ExplainDecision,
 }
 
 /// One entry of the table.
@@ -101,7 +102,7 @@ const HEARTBEAT: &str = "/sessions/{sessionId}/heartbeat";
 const ACCESS: &str = "/instances/{instanceId}/access-request";
 const ACCESS_PARAMETERS: &[&str] = &["dryRun", "balances"];
 
-/// Below `…/api/{version}`, once per operation for both versions (spec 2.0 to 2.8).
+/// Below `…/api/{version}`, once per operation for both versions (spec 2).
 #[rustfmt::skip]
 static ROUTES: &[Route] = &[
     route(Method::POST, "/rate-tables", Administration, &[], Operation::PublishRateTable),
@@ -134,6 +135,7 @@ static ROUTES: &[Route] = &[
     route(Method::GET, "/configuration", Administration, &[], Operation::ReadConfiguration),
     route(Method::PATCH, "/configuration", Administration, &[], Operation::ChangeConfiguration),
     route(Method::GET, "/usage", Administration, &["after", "limit", "instance"], Operation::ReadUsage),
+    route(Method::GET, "/decisions/{correlationId}", Administration, &[], Operation::ExplainDecision),
 ];
 
 /// Method and path of every entry below the prefixes, with `{…}` for ids: for those who describe or
@@ -192,7 +194,8 @@ impl Operation {
             | Operation::ReadSession
             | Operation::Heartbeat
             | Operation::ReadConfiguration
-            | Operation::ReadUsage => false,
+            | Operation::ReadUsage
+            | Operation::ExplainDecision => false,
         }
     }
 
@@ -237,6 +240,7 @@ impl Operation {
             Operation::ReadConfiguration => "read-configuration",
             Operation::ChangeConfiguration => "change-configuration",
             Operation::ReadUsage => "read-usage",
+            Operation::ExplainDecision => "explain-decision",
         }
     }
 }

@@ -63,6 +63,7 @@ async fn every_command_explains_every_flag() {
                 "--idempotency-keys <NUMBER>",
             ][..],
         ),
+        (&["explain"], &["--data <DIR>", "--format <FORMAT>", "<CORRELATION_ID>"]),
         (
             &["token"],
             &[

@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod dice;
 pub mod disks;
 pub mod env;
+pub mod explained;
 mod http_access;
 pub mod http_client;
 mod http_rules;

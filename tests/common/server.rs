@@ -50,6 +50,11 @@ pub(crate) async fn start_showing(limits: Limits, metrics_text: MetricsText) -> 
     listening(broker, metrics_text, limits, |server| server).await
 }
 
+/// A server in front of this broker.
+pub(crate) async fn start_over(broker: Broker) -> TestServer {
+    listening(broker, Arc::new(String::new), Limits::default(), |server| server).await
+}
+
 /// A server whose broker's time begins at `start` and is moved by `POST /test/clock` alone.
 pub(crate) async fn start_with_test_clock(start: Timestamp) -> TestServer {
     let clock = Arc::new(TestClock::new(start));

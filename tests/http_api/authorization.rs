@@ -25,6 +25,7 @@ const ROUTES: &[(&str, Kind)] = &[
     ("GET /api/v1.0/instances", Kind::Administration),
     ("PUT /api/v1.0/instances/I/line-items", Kind::Administration),
     ("DELETE /api/v1.0/instances/I/line-items/ACT01", Kind::Administration),
+    ("GET /api/v1.0/decisions/64d2028c-ae87-4069-a624-66089d957ef9", Kind::Administration),
     ("GET /api/v1.0/instances/I/line-items", Kind::Path),
     ("GET /api/v1.0/instances/I/line-items/ACT01", Kind::Path),
     ("GET /api/v1.0/instances/I/line-items/actions", Kind::Path),

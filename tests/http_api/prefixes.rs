@@ -103,6 +103,7 @@ pub(crate) const SCRIPT: &[Step] = &[
     differing(step("GET /sessions/{sessionId}/heartbeat", &["$S"], "", "", 403), 409),
     differing(step("DELETE /sessions/{sessionId}", &["$S"], "", "", 403), 409),
     step("GET /usage", &[], "?limit=5", "", 200),
+    differing(step("GET /decisions/{correlationId}", &["$N"], "", "", 200), 200),
     differing(step("GET /configuration", &[], "", "", 200), 200),
     differing(step("PATCH /configuration", &[], "", r#"{"name":"timezone.tolerant","value":"true"}"#, 200), 200),
     step("PUT /instances/{instanceId}/line-items", &["$I"], "", OBSOLETE, 200),

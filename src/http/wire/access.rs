@@ -343,7 +343,7 @@ fn write_take(json: &mut Json, take: &Take, postings: &[Posting]) {
 
 impl Dialect {
     /// The status of an item (spec 2.7).
-    fn status(&self, verdict: &Verdict) -> (&'static str, &'static str) {
+    pub(super) fn status(&self, verdict: &Verdict) -> (&'static str, &'static str) {
         let ItemStatus { code, description } = ItemStatus::of(verdict);
         ((self.status_code)(code), description)
     }

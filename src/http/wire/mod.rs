@@ -5,6 +5,7 @@
 
 pub(super) mod access;
 pub(super) mod configuration;
+pub(super) mod decisions;
 mod document;
 mod formulas;
 pub(super) mod instances;
