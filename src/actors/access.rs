@@ -234,7 +234,13 @@ impl Job {
             });
             let record = Record { at: basis.now, event: Event::Access(Arc::clone(&access)) };
             let answer = AccessAnswer::OneOff(Arc::clone(&access), seen);
-            let kept = self.reply.keep(Ok(&answer));
+            let kept = match self.reply.keep(Ok(&answer)) {
+                Ok(kept) => kept,
+                Err(fault) => {
+                    self.reply.now(fault);
+                    return Outcome::Ended;
+                }
+            };
             let settling = |reply: Reply<_>| reply.with(Ok(answer));
             let (ledger, instance) = (&self.core.ledger, &self.instance);
             let appended = match self.intent {

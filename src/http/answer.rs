@@ -228,7 +228,7 @@ pub(super) fn of_problem(
             }
         }
         Some(Header::RetryAfter(seconds)) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
         }
         Some(Header::Authenticate(challenge)) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

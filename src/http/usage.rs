@@ -37,7 +37,7 @@ pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
     let query = UsageQuery { after: Sequence::new(after), limit, instance: instance.transpose()? };
     let page = call.broker().usage(query)?;
     let place = call.usage_readers().try_acquire_owned();
-    let place = place.map_err(|_| BrokerError::Overloaded { limit: READERS_MAX })?;
+    let place = place.map_err(|_| BrokerError::JournalBusy { limit: READERS_MAX })?;
     let (pieces, rows) = mpsc::channel(PIECES_MAX);
     let through = page.through();
     tokio::task::spawn_blocking(move || {
