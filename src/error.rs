@@ -69,7 +69,9 @@ pub enum BrokerError {
     #[error("the request met a fault of ours and changed nothing")]
     Fault,
     /// No answer in time, or its maker died.
-    #[error("no answer came within {waited:?}: the outcome is unknown, look before you repeat")]
+    #[error(
+        "no answer came within {waited:?}: the outcome is unknown: repeat it under its idempotency key, or look first"
+    )]
     NoAnswer {
         /// How long was waited.
         waited: Duration,

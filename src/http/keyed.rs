@@ -28,7 +28,7 @@ pub(super) fn sent(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         (Some(key), None) => Ok(Some(key)),
         (_, Some(_)) | (None, _) => {
             let detail = format!(
-                "send `Idempotency-Key` once, with 1 to {KEY_CHARS_MAX} visible ASCII characters"
+                "send `Idempotency-Key` once, with 1 to {KEY_CHARS_MAX} characters of printable ASCII"
             );
             Err(Problem::bad_request("bad-idempotency-key", detail))
         }

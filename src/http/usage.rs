@@ -28,6 +28,10 @@ const PIECES_MAX: usize = 2;
 pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
     let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
     let after = call.query.number("after").map_err(bad_query)?.unwrap_or(0);
+    let last = call.broker().journal().durable().get();
+    if after > last {
+        return Err(bad_query(format!("`after` is {after}, and the last record is {last}")));
+    }
     let limit = match call.query.number("limit").map_err(bad_query)?.unwrap_or(LIMIT_DEFAULT) {
         0 => return Err(bad_query("`limit` must be at least 1".to_owned())),
         limit => usize::try_from(limit.min(LIMIT_MAX)).unwrap_or(usize::MAX),
