@@ -58,7 +58,8 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
 }
 
 async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
-    let Serve { listen, data, issuer, test_clock } = arguments;
+    let Serve { listen, data, issuer, administration_keys, client_keys, test_clock } = arguments;
+    let given = keys::read(&administration_keys, &client_keys)?;
     let mut options = Options::directory(&data);
     let test_clock = test_clock.then(|| test_clock_for(&data));
     if let Some(clock) = &test_clock {
@@ -75,10 +76,9 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
         );
     }
     tracing::info!(%last, replayed, "the journal is read back");
-    keys::ensure(&broker, &data).await?;
+    keys::ensure(&broker, &data, given).await?;
     let verifier = Arc::new(Verifier::new(issuer, Arc::new(SystemClock::new())));
-    let registered: Vec<_> = broker.keys().iter().map(|key| key.as_ref().clone()).collect();
-    verifier.set_keys(&registered).map_err(|error| error.to_string())?;
+    broker.supply_keys(&verifier).map_err(|error| error.to_string())?;
 
     let listener = TcpListener::bind(listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;

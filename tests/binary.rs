@@ -36,6 +36,8 @@ mod dice;
 mod directory;
 #[path = "binary/files.rs"]
 mod files;
+#[path = "binary/keys.rs"]
+mod keys;
 #[path = "binary/kill.rs"]
 mod kill;
 #[path = "binary/outages.rs"]

@@ -10,6 +10,8 @@ mod edge;
 mod error_codes;
 #[path = "common/http_client.rs"]
 mod http_client;
+#[path = "http_api/keys.rs"]
+mod keys;
 #[path = "http_api/prefixes.rs"]
 mod prefixes;
 #[path = "http_api/quotes.rs"]

@@ -15,6 +15,7 @@ use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Tenant};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{LineItemNumber, Sequence, SessionId, SessionNumber};
+use crate::domain::keys::Keys;
 use crate::domain::line_item::Posting;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -99,7 +100,11 @@ pub(crate) struct Ledger {
     highest_ms: AtomicU64,
     ids: Arc<dyn IdSource>,
     dirty: Mutex<Vec<Arc<Instance>>>,
+    key_holders: Mutex<Vec<KeyHolder>>,
 }
+
+/// Takes over the registered keys. Called under the journal's lock: it must not wait.
+type KeyHolder = Box<dyn Fn(&Keys) + Send>;
 
 thread_local! {
     /// Reused for every record's bytes.
@@ -128,6 +133,7 @@ impl Ledger {
             highest_ms: AtomicU64::new(mark.as_ms()),
             ids,
             dirty: Mutex::new(Vec::new()),
+            key_holders: Mutex::new(Vec::new()),
         }
     }
 
@@ -307,8 +313,23 @@ impl Ledger {
     }
 
     /// Makes a new version of the tenant's catalogue visible. Only inside `append_and_publish`.
+    /// Where keys have changed, whoever holds them knows it in the same step.
     pub(crate) fn publish_tenant(&self, tenant: Arc<Tenant>) {
-        self.tenant.store(tenant);
+        let former = self.tenant.swap(Arc::clone(&tenant));
+        if !tenant.keys.is_unchanged_from(&former.keys) {
+            let holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
+            holders.iter().for_each(|holder| holder(&tenant.keys));
+        }
+    }
+
+    /// Tells `holder` the keys now, and at every change from here on. Says what it said of the
+    /// first.
+    pub(crate) fn add_key_holder<T>(&self, holder: impl Fn(&Keys) -> T + Send + 'static) -> T {
+        // A change that comes meanwhile waits for the lock, and tells it then.
+        let mut holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = holder(&self.tenant().keys);
+        holders.push(Box::new(move |keys| drop(holder(keys))));
+        said
     }
 
     /// An answer without a record of its own, once everything it may rest on is durable.

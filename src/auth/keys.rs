@@ -87,7 +87,10 @@ pub(super) struct VerifyingKey {
 impl VerifyingKey {
     /// Accepts one SPKI block of a supported family, in the one form DER gives it.
     pub(super) fn from_pem(pem: &str) -> Result<VerifyingKey, BadKey> {
-        let der = der_of_pem(pem)?;
+        VerifyingKey::from_der(&der_of_pem(pem)?)
+    }
+
+    fn from_der(der: &[u8]) -> Result<VerifyingKey, BadKey> {
         if let Some(point) = der.strip_prefix(ED25519_HEAD).filter(|point| point.len() == 32) {
             return Ok(VerifyingKey {
                 family: Family::Ed25519,
@@ -100,7 +103,7 @@ impl VerifyingKey {
         if let Some(point) = der.strip_prefix(P384_HEAD) {
             return VerifyingKey::on_curve(Family::P384, &ECDSA_P384_SHA384_FIXED, point, 48);
         }
-        VerifyingKey::rsa(&der)
+        VerifyingKey::rsa(der)
     }
 
     fn on_curve(
@@ -160,10 +163,19 @@ pub fn check_public_key(pem: &str) -> Result<Family, BadKey> {
     VerifyingKey::from_pem(pem).map(|key| key.family)
 }
 
-/// Refuses an id that tokens could not name, or that is hard to tell from another.
+/// The one spelling of a public key in PEM, which all others of the same key give.
+pub fn canonical_public_key(pem: &str) -> Result<String, BadKey> {
+    let der = der_of_pem(pem)?;
+    VerifyingKey::from_der(&der)?;
+    Ok(pem_of_der("PUBLIC KEY", &der))
+}
+
+/// Refuses an id that tokens or paths could not name, or that is hard to tell from another.
 pub fn check_key_id(id: &str) -> Result<(), BadKey> {
     let fits = !id.is_empty() && id.chars().count() <= KEY_ID_CHARS_MAX;
-    if fits && !id.chars().any(char::is_control) { Ok(()) } else { Err(BadKey::Id) }
+    let odd = |c: char| c.is_control() || matches!(c, '\\' | ';' | '%');
+    let dots = id.split('/').any(|part| matches!(part, "." | ".."));
+    if fits && !dots && !id.chars().any(odd) { Ok(()) } else { Err(BadKey::Id) }
 }
 
 /// The bytes in a text that is exactly one `PUBLIC KEY` block, but for white space around it.
@@ -215,7 +227,10 @@ pub enum BadKey {
         bits: usize,
     },
     /// An id that no token can name.
-    #[error("id must have 1 to {KEY_ID_CHARS_MAX} characters, none of them a control character")]
+    #[error(
+        "id must have 1 to {KEY_ID_CHARS_MAX} characters, no control character, `%`, `;` or `\\` \
+         among them, and `.` and `..` are none"
+    )]
     Id,
     /// Two keys of one class by the same id.
     #[error("is registered twice")]

@@ -12,6 +12,7 @@ mod call;
 mod configuration;
 mod connection;
 mod instances;
+mod keys;
 mod line_items;
 mod meters;
 mod ops;

@@ -108,7 +108,8 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 
 pub(crate) fn registered(id: &str, class: KeyClass, pem: String) -> RegisteredKey {
     let id = Text::new(id).expect("a key id");
-    RegisteredKey { id, class, pem, created: Timestamp::default() }
+    let (created, modified) = (Timestamp::default(), Timestamp::default());
+    RegisteredKey { id, class, pem, created, modified, place: 1 }
 }
 
 /// The keys that every test finds registered: one client key of each family, named by its family,

@@ -52,7 +52,17 @@ async fn a_command_whose_reader_has_gone_says_so_with_its_status_alone() {
 #[tokio::test]
 async fn every_command_explains_every_flag() {
     for (command, flags) in [
-        (&["serve"][..], &["--listen <ADDR>", "--data <DIR>", "--issuer <S>", "--test-clock"][..]),
+        (
+            &["serve"][..],
+            &[
+                "--listen <ADDR>",
+                "--data <DIR>",
+                "--issuer <S>",
+                "--test-clock",
+                "--administration-key <ID=FILE>",
+                "--client-key <ID=FILE>",
+            ][..],
+        ),
         (
             &["token"],
             &[
