@@ -8,6 +8,11 @@ mod configuration;
 mod edge;
 #[path = "http_api/error_codes.rs"]
 mod error_codes;
+#[path = "auth/forge.rs"]
+#[allow(dead_code, reason = "this test uses a part of it")]
+mod forge;
+#[path = "http_api/forged.rs"]
+mod forged;
 #[path = "common/http_client.rs"]
 mod http_client;
 #[path = "http_api/keys.rs"]

@@ -82,6 +82,8 @@ impl Algorithm {
 pub(super) struct VerifyingKey {
     pub(super) family: Family,
     key: DecodingKey,
+    /// Of an RSA key, in big-endian bytes without leading zeros.
+    modulus: Option<Vec<u8>>,
 }
 
 impl VerifyingKey {
@@ -95,6 +97,7 @@ impl VerifyingKey {
             return Ok(VerifyingKey {
                 family: Family::Ed25519,
                 key: DecodingKey::from_ed_der(point),
+                modulus: None,
             });
         }
         if let Some(point) = der.strip_prefix(P256_HEAD) {
@@ -117,7 +120,7 @@ impl VerifyingKey {
         if !plain || ParsedPublicKey::new(curve, point).is_err() {
             return Err(BadKey::Unsupported);
         }
-        Ok(VerifyingKey { family, key: DecodingKey::from_ec_der(point) })
+        Ok(VerifyingKey { family, key: DecodingKey::from_ec_der(point), modulus: None })
     }
 
     fn rsa(der: &[u8]) -> Result<VerifyingKey, BadKey> {
@@ -133,7 +136,16 @@ impl VerifyingKey {
         if !RSA_BITS.contains(&bits) {
             return Err(BadKey::RsaBits { bits });
         }
-        Ok(VerifyingKey { family: Family::Rsa, key: DecodingKey::from_rsa_der(key.as_ref()) })
+        let (modulus, key) = (Some(modulus.to_vec()), DecodingKey::from_rsa_der(key.as_ref()));
+        Ok(VerifyingKey { family: Family::Rsa, key, modulus })
+    }
+
+    /// Whether a check of this signature takes its full time: one of another length than the key,
+    /// or beyond its modulus, is refused at once.
+    pub(super) fn may_have_made(&self, signature: &[u8]) -> bool {
+        self.modulus.as_deref().is_none_or(|modulus| {
+            signature.len() == modulus.len() && signature < modulus // As numbers, being as long.
+        })
     }
 
     /// Whether this key signed `message`. False for an algorithm of another family.

@@ -150,10 +150,10 @@ impl Verifier {
     fn signer(&self, known: &Known, token: &Parsed<'_>) -> Option<(Arc<str>, Role)> {
         let named = known
             .find(token.claims.claimed_role(), token.claims.key_id())
-            .filter(|(_, key, _)| key.family == token.algorithm.family);
+            .filter(|(_, key, _)| key.family == token.algorithm.family)
+            .filter(|(_, key, _)| key.may_have_made(&token.signature_bytes));
         let Some((id, key, role)) = named else {
-            let decoy = self.decoys.of(token.algorithm.family);
-            decoy.verify(token.algorithm, token.message, token.signature);
+            self.decoys.check(token);
             return None;
         };
         key.verify(token.algorithm, token.message, token.signature).then(|| (Arc::clone(id), role))

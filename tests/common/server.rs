@@ -61,13 +61,33 @@ pub(crate) async fn start_with_test_clock(start: Timestamp) -> TestServer {
     listening(broker, metrics_text, Limits::default(), |server| server.with_test_clock(clock)).await
 }
 
+/// A server whose time stands still, that judges tokens by this issuer and this clock.
+pub(crate) async fn start_judging(issuer: &str, clock: Arc<dyn Clock>) -> TestServer {
+    let time = Arc::new(TestClock::new(clock.system()));
+    let broker = Broker::open(Options { clock: time, ..Options::memory() }).await;
+    let broker = broker.expect("a broker in memory").broker;
+    let verifier = Verifier::new(Some(issuer.to_owned()), clock);
+    serving(broker, verifier, Arc::new(String::new), Limits::default(), |server| server).await
+}
+
 async fn listening(
     broker: Broker,
     metrics_text: MetricsText,
     limits: Limits,
     equipped: impl FnOnce(Server) -> Server,
 ) -> TestServer {
-    let verifier = Arc::new(Verifier::new(None, Arc::new(SystemClock::new())));
+    let verifier = Verifier::new(None, Arc::new(SystemClock::new()));
+    serving(broker, verifier, metrics_text, limits, equipped).await
+}
+
+async fn serving(
+    broker: Broker,
+    verifier: Verifier,
+    metrics_text: MetricsText,
+    limits: Limits,
+    equipped: impl FnOnce(Server) -> Server,
+) -> TestServer {
+    let verifier = Arc::new(verifier);
     let pair = || generate_key_pair().expect("a key pair");
     let (admin_key, client_key) = (pair(), pair());
     let keys =
