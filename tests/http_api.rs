@@ -17,6 +17,10 @@ mod forged;
 mod http_client;
 #[path = "http_api/keys.rs"]
 mod keys;
+#[path = "http_api/matrix.rs"]
+mod matrix;
+#[path = "http_api/matrix_rows.rs"]
+mod matrix_rows;
 #[path = "http_api/prefixes.rs"]
 mod prefixes;
 #[path = "http_api/quotes.rs"]
@@ -25,6 +29,8 @@ mod quotes;
 mod server;
 #[path = "http_api/sessions_in_time.rs"]
 mod sessions_in_time;
+#[path = "http_api/tricks.rs"]
+mod tricks;
 #[path = "http_api/usage.rs"]
 mod usage;
 
