@@ -156,6 +156,10 @@ async fn what_was_answered_about_keys_outlives_a_kill() {
     let mut admin = served.administration().await;
     // The pair that the start made is gone for good: no later start brings it back.
     assert_eq!(status(&mut admin, "DELETE /api/v1.0/client-keys/client-1", "").await, 200);
+    served.process.kill().await;
+    served = serve(&data).await;
+    admin = served.administration().await;
+    assert_eq!(listed(&mut admin).await, expected);
     for round in 0..4 {
         let [kept, gone] = ["kept", "gone"].map(|name| format!("{name}-{round}"));
         let keys = json!([
