@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use farebox::auth::{KeyPair, Role, generate_key_pair};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::asking;
 use crate::http_client::{Answer, Client, bytes_of};
@@ -297,13 +299,19 @@ async fn of_two_who_save_one_id_at_once_the_later_wins() {
     }
 }
 
-/// Waits until this many more have been bought.
+/// Waits until this many more have been bought: only shops that were turned away take so long.
 async fn more(bought: &AtomicU64, count: u64) {
     let goal = bought.load(Ordering::SeqCst) + count;
-    while bought.load(Ordering::SeqCst) < goal {
-        tokio::task::yield_now().await;
-    }
+    let bought_so_many = async {
+        while bought.load(Ordering::SeqCst) < goal {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(HANG, bought_so_many).await.expect("C28: nobody buys any more");
 }
+
+/// Only a hang takes so long.
+const HANG: Duration = Duration::from_secs(40);
 
 /// C28. Shops sign with the old key or the new one, and buy all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
