@@ -359,12 +359,15 @@ async fn a_rotation_under_load_fails_nobody() {
     }
     assert!(old_shops.iter().all(|shop| !shop.is_finished()), "C28: no failure while both hold");
     assert_eq!(delete(&server, CLIENT, "old").await.0, 200);
+    let sold_by_then = sold_by_old.load(Ordering::SeqCst);
     let mut late = open(&old, "old").await;
     assert_eq!(late.buy().await, 401, "C28");
-    shops.join_all().await;
+    timeout(HANG, shops.join_all()).await.expect("C28: everybody is turned away");
+    let sold_after_it = sold_by_old.load(Ordering::SeqCst) - sold_by_then;
+    assert!(sold_after_it <= 4, "C28: {sold_after_it} although one a shop was under way");
     more(&sold_by_new, 50).await;
     assert_eq!(delete(&server, CLIENT, "new").await.0, 200);
-    new_shops.join_all().await;
+    timeout(HANG, new_shops.join_all()).await.expect("C28: everybody is turned away");
     let sold = sold_by_old.load(Ordering::SeqCst) + sold_by_new.load(Ordering::SeqCst);
     assert_eq!(server.used(&instance, 1).await, (sold * 3).to_string());
 }
