@@ -18,7 +18,7 @@ use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenan
 use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{ConditionId, InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
-use crate::domain::keys::RegisteredKey;
+use crate::domain::keys::{KeyClass, NewKey};
 use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
 use crate::domain::rates::{NewRateTable, RateTable};
 use crate::domain::refusal::Refusal;
@@ -50,7 +50,12 @@ pub struct InstancePage {
 
 /// What one can say to the catalogue.
 pub(crate) enum CatalogueMessage {
-    RegisterKey(RegisteredKey, Reply<()>),
+    RegisterKeys(Vec<NewKey>, Reply<()>),
+    DeleteKey {
+        class: KeyClass,
+        id: Text,
+        reply: Reply<()>,
+    },
     PublishRateTable(NewRateTable, Reply<()>),
     RateTables(Reply<Vec<Arc<RateTable>>>),
     DeleteRateTable {
@@ -241,6 +246,19 @@ impl CatalogueActor {
         Ok(outage)
     }
 
+    /// Nobody else changes the keys, so what is known already needs no record.
+    fn register_keys(&self, keys: Vec<NewKey>, reply: Reply<()>, owned: &mut CatalogueState) {
+        let known = self.core.ledger.tenant().keys.decide(keys.clone(), self.core.ledger.now());
+        if known.as_ref().is_ok_and(Vec::is_empty) {
+            return self.answer(reply, Ok(()));
+        }
+        let decide = |_: &_, tenant: &Tenant, at| {
+            let event = Event::KeysRegistered(tenant.keys.decide(keys, at)?);
+            Ok(Record { at, event })
+        };
+        self.record(owned, None, decide, reply, |_, _| ());
+    }
+
     async fn map_line_item(&self, placed: Placed<Terms, LineItemView>, owned: &mut CatalogueState) {
         let Placed { instance, turn, now, value: terms, reply } = placed;
         let current = instance.catalogue().find(terms.activation_id.as_str()).cloned();
@@ -344,9 +362,11 @@ impl Actor for CatalogueActor {
         owned: &mut CatalogueState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CatalogueMessage::RegisterKey(key, reply) => {
+            CatalogueMessage::RegisterKeys(keys, reply) => self.register_keys(keys, reply, owned),
+            CatalogueMessage::DeleteKey { class, id, reply } => {
                 let decide = |_: &_, tenant: &Tenant, at| {
-                    Ok(Record { at, event: tenant.decide_key(key, at) })
+                    tenant.keys.decide_deletion(class, &id)?;
+                    Ok(Record { at, event: Event::KeyDeleted { class, id } })
                 };
                 self.record(owned, None, decide, reply, |_, _| ());
             }

@@ -110,7 +110,7 @@ impl Entry {
 }
 
 /// All keys that are kept.
-pub(crate) struct Keys {
+pub(crate) struct KeyIndex {
     keep_ms: u64,
     max: usize,
     /// What one instance may have of them.
@@ -138,12 +138,12 @@ pub(crate) fn in_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Keys {
+impl KeyIndex {
     /// No more than the settings say; `known` are there from a former run.
     pub(crate) fn new(
         Idempotency { keep, keys_max, keys_max_per_instance }: Idempotency,
         known: impl IntoIterator<Item = (Name, Place)>,
-    ) -> Keys {
+    ) -> KeyIndex {
         let mut state = State::default();
         let mut known: Vec<_> = known.into_iter().collect();
         known.sort_by_key(|(_, place)| place.sequence);
@@ -153,13 +153,13 @@ impl Keys {
             state.insert(name, Entry { fingerprint, flight: None, place: Some(place) });
         }
         let (keep_ms, share) = (in_ms(keep), keys_max_per_instance);
-        Keys { keep_ms, max: keys_max, share, state: Mutex::new(state) }
+        KeyIndex { keep_ms, max: keys_max, share, state: Mutex::new(state) }
     }
 
     /// Reserves the key of a call, unless it is there: the caller meets the keys of calls on the
     /// instances in its `reach`, or all of its own.
     pub(crate) fn reserve(
-        self: &Arc<Keys>,
+        self: &Arc<KeyIndex>,
         call: KeyedCall,
         now: SessionTime,
         reach: Option<&[InstanceId]>,
@@ -295,7 +295,7 @@ impl Remembered {
     }
 
     /// Takes over what a record keeps, and forgets what is too old by now. Those of a snapshot grow
-    /// old in [`Keys`].
+    /// old in [`KeyIndex`].
     pub(crate) fn add(&mut self, name: Name, place: Place) {
         self.load(name, place);
         self.by_age.push_back((place.at, name));
@@ -347,7 +347,7 @@ impl Default for Remembered {
 /// call is over.
 pub(crate) struct Reservation {
     call: KeyedCall,
-    keys: Arc<Keys>,
+    keys: Arc<KeyIndex>,
 }
 
 impl Reservation {

@@ -76,7 +76,7 @@ impl State {
     /// Takes over one entry of a snapshot.
     pub(crate) fn load(&mut self, value: &[u8]) -> Result<(), String> {
         match Kept::read(value).map_err(|error| error.to_string())? {
-            Kept::Key(key) => self.tenant.insert_key(key),
+            Kept::Key(key) => self.tenant.keys.insert(key),
             Kept::RateTable(kept) => {
                 let table = RateTable::new(kept.number, kept.created, kept.table);
                 let table = table.map_err(|error| error.to_string())?;
@@ -180,7 +180,8 @@ impl State {
                 let fresh = || Versioned { state: session, last: sequence };
                 self.sessions.entry(number).or_insert_with(fresh);
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::Access(_)

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Broker, Inner};
 use crate::actors::recovery::{Settled, State};
-use crate::actors::{self, Alarm, Awake, Core, Gate, Keys, Ledger, alarm, broker_time, sleep};
+use crate::actors::{self, Alarm, Awake, Core, Gate, KeyIndex, Ledger, alarm, broker_time, sleep};
 use crate::config::Settings;
 use crate::domain::event::Event;
 use crate::domain::ids::Sequence;
@@ -141,7 +141,7 @@ impl Broker {
         let Settled { tenant, registry, keys, catalogue, owners } = settled;
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
-        let keys = Keys::new(options.settings.idempotency, keys.into_places());
+        let keys = KeyIndex::new(options.settings.idempotency, keys.into_places());
         let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids, keys);
         let awake = Awake::new(options.settings.awake);
         let core = Core::new(ledger, directory, alarm, awake, gate, snapshots, watermark);

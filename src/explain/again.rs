@@ -105,7 +105,8 @@ impl Before<'_> {
                 };
                 self.end(kind, closed, again.ok())
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }

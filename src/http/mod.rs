@@ -14,6 +14,7 @@ mod connection;
 mod decisions;
 mod instances;
 mod keyed;
+mod keys;
 mod line_items;
 mod meters;
 mod ops;

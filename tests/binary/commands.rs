@@ -59,6 +59,8 @@ async fn every_command_explains_every_flag() {
                 "--data <DIR>",
                 "--issuer <S>",
                 "--test-clock",
+                "--administration-key <ID=FILE>",
+                "--client-key <ID=FILE>",
                 "--idempotency-keep <TIME>",
                 "--idempotency-keys <NUMBER>",
                 "--idempotency-keys-per-instance <NUMBER>",

@@ -20,21 +20,21 @@ fn of(
     keys_max: usize,
     keys_max_per_instance: usize,
     known: impl IntoIterator<Item = (Name, Place)>,
-) -> Arc<Keys> {
+) -> Arc<KeyIndex> {
     let settings = Idempotency { keep: KEEP, keys_max, keys_max_per_instance };
-    Arc::new(Keys::new(settings, known))
+    Arc::new(KeyIndex::new(settings, known))
 }
 
-fn keys(max: usize) -> Arc<Keys> {
+fn keys(max: usize) -> Arc<KeyIndex> {
     of(max, max, [])
 }
 
 /// Reserves as one who may touch everything.
-fn reserve(keys: &Arc<Keys>, call: KeyedCall, ms: u64) -> Reserved {
+fn reserve(keys: &Arc<KeyIndex>, call: KeyedCall, ms: u64) -> Reserved {
     keys.reserve(call, at(ms), None)
 }
 
-fn first(keys: &Arc<Keys>, call: KeyedCall, ms: u64) -> Reservation {
+fn first(keys: &Arc<KeyIndex>, call: KeyedCall, ms: u64) -> Reservation {
     let Reserved::First(reservation) = reserve(keys, call, ms) else { panic!("it is the first") };
     reservation
 }
