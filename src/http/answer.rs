@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ impl Body for Pieces {
 
 #[derive(Debug)]
 enum Payload {
-    Whole(Vec<u8>),
+    Whole(Bytes),
     Pieces(mpsc::Receiver<io::Result<Bytes>>),
 }
 
@@ -90,6 +90,7 @@ pub(super) struct Answer {
     content_type: HeaderValue,
     sequence: Option<Sequence>,
     pacing: Option<Pacing>,
+    policy: Option<HeaderValue>,
     body: Payload,
 }
 
@@ -101,7 +102,8 @@ impl Answer {
             content_type: JSON,
             sequence: Some(receipt.sequence),
             pacing: None,
-            body: Payload::Whole(body),
+            policy: None,
+            body: Payload::Whole(body.into()),
         }
     }
 
@@ -118,8 +120,8 @@ impl Answer {
     /// What a handler says, resting on this record.
     pub(super) fn resting_on(sequence: Sequence, content: Content) -> Answer {
         let Content { status, pacing, body } = content;
-        let (sequence, body) = (Some(sequence), Payload::Whole(body));
-        Answer { status, content_type: JSON, sequence, pacing, body }
+        let (sequence, body) = (Some(sequence), Payload::Whole(body.into()));
+        Answer { status, content_type: JSON, sequence, pacing, policy: None, body }
     }
 
     /// The answer that was kept under an idempotency key, as it was sent the first time.
@@ -131,19 +133,31 @@ impl Answer {
             content_type: if first.status < 400 { JSON } else { PROBLEM_JSON },
             sequence: Some(sequence),
             pacing: first.pacing,
-            body: Payload::Whole(first.body.clone()),
+            policy: None,
+            body: Payload::Whole(first.body.clone().into()),
         }
     }
 
     /// Something that rests on nothing.
-    pub(super) fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    pub(super) fn plain(
+        status: StatusCode,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Answer {
         Answer {
             status,
             content_type: HeaderValue::from_static(content_type),
             sequence: None,
             pacing: None,
-            body: Payload::Whole(body),
+            policy: None,
+            body: Payload::Whole(body.into()),
         }
+    }
+
+    /// A page for people, and what it may load.
+    pub(super) fn page(body: Bytes, policy: HeaderValue) -> Answer {
+        let page = Answer::plain(StatusCode::OK, "text/html; charset=utf-8", body);
+        Answer { policy: Some(policy), ..page }
     }
 
     /// 200, and pieces as they come, of the records up to `sequence`.
@@ -157,6 +171,7 @@ impl Answer {
             content_type: HeaderValue::from_static(content_type),
             sequence: Some(sequence),
             pacing: None,
+            policy: None,
             body: Payload::Pieces(pieces),
         }
     }
@@ -179,12 +194,16 @@ impl Answer {
         if let Some(pacing) = self.pacing {
             pace(headers, pacing);
         }
+        if let Some(policy) = self.policy {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         response
     }
 }
 
-fn whole(body: Vec<u8>) -> AnswerBody {
-    Either::Left(Full::new(Bytes::from(body)))
+fn whole(body: impl Into<Bytes>) -> AnswerBody {
+    Either::Left(Full::new(body.into()))
 }
 
 /// Tells when a session's client should be heard of again (spec 4.4).

@@ -16,6 +16,7 @@ mod instances;
 mod keyed;
 mod line_items;
 mod meters;
+mod openapi;
 mod ops;
 mod path;
 mod problem;
