@@ -14,6 +14,8 @@ mod error_codes;
 mod http_client;
 #[path = "http_api/idempotency.rs"]
 mod idempotency;
+#[path = "http_api/openapi.rs"]
+mod openapi;
 #[path = "http_api/prefixes.rs"]
 mod prefixes;
 #[path = "http_api/quotes.rs"]

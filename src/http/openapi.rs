@@ -231,15 +231,20 @@ fn parameters(route: &Route) -> Vec<Value> {
         }));
     }
     if route.operation.is_change() {
-        parameters.push(json!({
-            "name": "Idempotency-Key", "in": "header", "required": false,
-            "description": "Of the caller's choice, a UUID for example: the same call under the same \
-                            key happens once and is answered as it was the first time, for 24 hours \
-                            unless configured.",
-            "schema": {
+        // A quote ignores the key, whatever it is.
+        let schema = match route.parameters.contains(&"dryRun") {
+            true => json!({ "type": "string" }),
+            false => json!({
                 "type": "string", "minLength": 1, "maxLength": 255,
                 "pattern": "^[!-~]([ -~]*[!-~])?$",
-            },
+            }),
+        };
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false, "schema": schema,
+            "description": "Of the caller's choice, a UUID for example: 1 to 255 visible ASCII \
+                            characters. The same call under the same key happens once and is \
+                            answered as it was the first time, for 24 hours unless configured. A \
+                            quote ignores it.",
         }));
     }
     parameters

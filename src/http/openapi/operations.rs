@@ -78,7 +78,7 @@ pub(super) const fn of(operation: Operation) -> About {
         .body("NewRateTable")
         .answers(201, Json("Saved"))
         .codes(&["bad-rate", "too-precise", "too-large", "bad-time", "no-items", "too-many-items",
-            "priced-twice", "rate-table-exists", "record-too-long"]),
+            "priced-twice", "bad-formula", "conflicting-fields", "rate-table-exists", "record-too-long"]),
         Operation::ListRateTables => about(
             RATE_TABLES,
             "List all rate tables",

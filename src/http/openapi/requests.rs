@@ -339,8 +339,8 @@ fn access_request(version: Version, in_session: bool) -> Value {
         "version": nullable(text("Matched exactly; left out it is empty.")),
         "requestedVersion": nullable(text("The same under another name; of the two send one.")),
         "count": {
-            "type": "number", "exclusiveMinimum": 0, "maximum": COUNT_MAX,
-            "description": "How many. Rounded to 9 decimals; the rest must be more than nothing.",
+            "type": "number", "exclusiveMinimum": 0.000_000_000_5, "maximum": COUNT_MAX,
+            "description": "How many. Rounded to 9 decimals, half-even.",
         },
         "metaData": {
             "type": ["object", "null"],
