@@ -18,7 +18,7 @@ work=$(mktemp -d)
 "$farebox" serve --data "$work/data" --listen 127.0.0.1:0 --test-clock >"$work/ready" 2>"$work/log" &
 server=$!
 trap 'kill "$server"; wait "$server" || true; rm -r "$work"' EXIT
-until grep -q listening "$work/ready"; do
+until grep -qs listening "$work/ready"; do
     kill -0 "$server"
     sleep 0.1
 done
@@ -45,7 +45,7 @@ for _ in $(seq 20); do
     call PUT "sessions/$session" "{\"rollbackOnDeny\":true,$asked}" >/dev/null
     sessions="$sessions${sessions:+,}\"$session\""
 done
-sed -e "s/@INSTANCE@/$instance/; s/@CONDITION@/$condition/; s/@SESSIONS@/$sessions/; s/@CORRELATION@/$decision/" \
+sed -e "s|@TOKEN@|$token|; s|@HOOKS@|$PWD/tests/schemathesis_keys.py|; s/@INSTANCE@/$instance/; s/@CONDITION@/$condition/; s/@SESSIONS@/$sessions/; s/@CORRELATION@/$decision/" \
     tests/schemathesis.toml >"$work/schemathesis.toml"
 
 case $form in
@@ -59,4 +59,4 @@ esac
 # It writes its seed at the end: `--seed` plays the same calls again.
 cd "$work"
 "$venv/bin/st" --config-file "$work/schemathesis.toml" run "$base/openapi.json" \
-    --header "Authorization: Bearer $token" --workers 2 --continue-on-failure --no-color "${examples[@]}" "${@:2}"
+    --workers 2 --continue-on-failure --no-color "${examples[@]}" "${@:2}"

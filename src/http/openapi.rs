@@ -208,17 +208,16 @@ fn parameters(route: &Route) -> Vec<Value> {
     for segment in route.path().split('/') {
         let id = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         let Some(id) = id else { continue };
-        let example = match id {
-            "instanceId" => examples::INSTANCE,
-            "lineItemId" => examples::LINE_ITEM,
-            "conditionId" => examples::CONDITION,
-            "sessionId" => examples::SESSION,
-            _ => examples::CORRELATION,
+        let (schema, example) = match id {
+            "lineItemId" => (requests::path_text("A line item."), examples::LINE_ITEM),
+            "instanceId" => (requests::id("An instance."), examples::INSTANCE),
+            "conditionId" => (requests::id("A condition."), examples::CONDITION),
+            "sessionId" => (requests::id("A session."), examples::SESSION),
+            _ => (requests::id("A decision."), examples::CORRELATION),
         };
         parameters.push(json!({
-            "name": id, "in": "path", "required": true, "example": example,
+            "name": id, "in": "path", "required": true, "example": example, "schema": schema,
             "description": "Escaped once, a `/` as `%2F`. One that names nothing is 404.",
-            "schema": { "type": "string", "minLength": 1 },
         }));
     }
     parameters.extend(route.parameters.iter().map(|name| query_parameter(name)));
@@ -253,13 +252,10 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn query_parameter(name: &str) -> Value {
     let number = |least: u64, default: u64| json!({ "type": "integer", "minimum": least, "default": default });
     let flag = json!({ "type": "boolean", "default": false });
-    let text = json!({ "type": "string", "maxLength": 255 });
+    let text = requests::text("");
     let (required, schema, example, description) = match name {
         "series" => (false, text, json!(examples::SERIES), "Left out: a table without a series."),
-        "version" => {
-            let version = json!({ "type": "string", "minLength": 1, "maxLength": 255 });
-            (true, version, json!("2"), "The table's version.")
-        }
+        "version" => (true, requests::name(""), json!("2"), "The table's version."),
         "next" => {
             let mut cursor = number(0, 0);
             put(&mut cursor, "maximum", json!(u64::MAX - 1));

@@ -12,6 +12,8 @@ use crate::domain::limits::{
 };
 
 const NO_CONTROLS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// `.` and `..` between slashes, and what would be an escape that is escaped again.
+const PATH_REFUSES: [&str; 2] = [r"(^|/)\.\.?(/|$)", "%[0-9A-Fa-f][0-9A-Fa-f]"];
 const UUID: &str = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
 /// A schema under its name.
@@ -39,14 +41,14 @@ pub(super) fn reference(name: &str) -> Value {
 }
 
 /// A name: it may not be empty.
-fn name(description: &str) -> Value {
+pub(super) fn name(description: &str) -> Value {
     let mut schema = text(description);
     put(&mut schema, "minLength", json!(1));
     schema
 }
 
 /// A text that may be empty.
-fn text(description: &str) -> Value {
+pub(super) fn text(description: &str) -> Value {
     json!({
         "type": "string", "maxLength": TEXT_CHARS_MAX, "pattern": NO_CONTROLS,
         "description": description,
@@ -58,6 +60,17 @@ fn nullable(mut schema: Value) -> Value {
     let one = schema.get("type").cloned();
     put(&mut schema, "type", json!([one, "null"]));
     schema
+}
+
+/// An id that somebody else has chosen, as `path::check_decoded` lets it pass.
+pub(super) fn path_text(description: &str) -> Value {
+    let refused = PATH_REFUSES.map(|pattern| json!({ "pattern": pattern }));
+    json!({
+        "type": "string", "minLength": 1, "maxLength": TEXT_CHARS_MAX,
+        "pattern": r"^[^\\;\u0000-\u001f\u007f-\u009f]*$",
+        "not": { "anyOf": refused },
+        "description": description,
+    })
 }
 
 /// An id that the broker has made.
@@ -319,18 +332,13 @@ fn new_line_item(version: Version) -> Value {
     )
 }
 
-/// What `wire::line_items` and `path::check_decoded` let pass.
+/// What `path::check_decoded` lets pass, and what is the path of something else.
 fn activation_id() -> Value {
-    json!({
-        "type": "string", "minLength": 1, "maxLength": TEXT_CHARS_MAX,
-        "pattern": r"^[^\\;\u0000-\u001f\u007f-\u009f]*$",
-        "not": { "anyOf": [
-            { "const": "actions" },
-            { "pattern": r"(^|/)\.\.?(/|$)" },
-            { "pattern": "%[0-9A-Fa-f][0-9A-Fa-f]" },
-        ]},
-        "description": "The line item's id. It must be able to stand in a path.",
-    })
+    let mut id = path_text("The line item's id. It must be able to stand in a path.");
+    if let Some(Value::Array(refused)) = id.pointer_mut("/not/anyOf") {
+        refused.push(json!({ "const": "actions" }));
+    }
+    id
 }
 
 fn access_request(version: Version, in_session: bool) -> Value {
