@@ -2,8 +2,8 @@
 //! operation. Built once, when it is first asked for, and served from memory.
 //!
 //! It is a description: nothing is read or refused by it. `operations` says what each operation is
-//! for, `requests` and `answers` what is sent, `problems` what can go wrong, `examples` what it looks
-//! like, and `page` shows all of it to people.
+//! for, `requests` and `answers` what is sent, `problems` what can go wrong, `examples` what it
+//! looks like, and `page` shows all of it to people.
 
 mod answers;
 mod examples;
@@ -43,8 +43,8 @@ tokens) in instances, and clients ask for access, once or in sessions that are p
 
 Every path below `/api/v1.0` and `/api/v1.1` also answers with the prefix `/dynamicmonetization`, \
 and with one of `/provisioning`, `/elastic` and `/floating` before `/api`; all spellings are the \
-same. The version alone decides what differs: v1.0 has item statuses of three digits, v1.1 of four; \
-v1.1 knows formulas and their `variables`, `resetFrequency`, and the setting \
+same. The version alone decides what differs: v1.0 has item statuses of three digits, v1.1 of \
+four; v1.1 knows formulas and their `variables`, `resetFrequency`, and the setting \
 `session.charge.period`; a call on a session that is over is 403 in v1.0 and 409 in v1.1.
 
 Amounts are exact decimal numbers, times are milliseconds since 1970. `null` for a member that is \
@@ -225,7 +225,8 @@ fn parameters(route: &Route) -> Vec<Value> {
         parameters.push(json!({
             "name": "x-instance-id", "in": "header", "required": false,
             "example": examples::INSTANCE,
-            "description": "The session's instance. A client must send it; an administration token may.",
+            "description": "The session's instance. A client must send it; an administration \
+                            token may.",
             "schema": { "type": "string", "format": "uuid" },
         }));
     }
@@ -249,8 +250,11 @@ fn parameters(route: &Route) -> Vec<Value> {
     parameters
 }
 
+fn number(least: u64, default: u64) -> Value {
+    json!({ "type": "integer", "minimum": least, "default": default })
+}
+
 fn query_parameter(name: &str) -> Value {
-    let number = |least: u64, default: u64| json!({ "type": "integer", "minimum": least, "default": default });
     let flag = json!({ "type": "boolean", "default": false });
     let text = requests::text("");
     let (required, schema, example, description) = match name {
@@ -387,6 +391,8 @@ fn content(schema: Value, example: Option<Value>) -> Value {
 
 const INSTANCE: (&str, &str) = ("instanceId", "$request.path.instanceId");
 const SESSION: (&str, &str) = ("sessionId", "$response.body#/sessionId");
+const DECISION: (&str, &str) = ("correlationId", "$response.body#/correlationId");
+const CONDITION: (&str, &str) = ("conditionId", "$response.body#/0/id");
 const NEW_INSTANCE: (&str, &str) = ("instanceId", "$response.body#/id");
 const LINE_ITEM: (&str, &str) = ("lineItemId", "$response.body#/activationId");
 
@@ -406,9 +412,9 @@ const LINKS: &[Link] = &[
     (Operation::MapLineItem, Operation::DeleteLineItem, &[INSTANCE, LINE_ITEM]),
     (Operation::MapLineItem, Operation::CreateActions, &[INSTANCE, LINE_ITEM]),
     (Operation::MapLineItem, Operation::OneOffAccess, &[INSTANCE]),
-    (Operation::ChangeConditions, Operation::DeleteCondition, &[INSTANCE, ("conditionId", "$response.body#/0/id")]),
-    (Operation::OneOffAccess, Operation::ExplainDecision, &[("correlationId", "$response.body#/correlationId")]),
-    (Operation::SessionAccess, Operation::ExplainDecision, &[("correlationId", "$response.body#/correlationId")]),
+    (Operation::ChangeConditions, Operation::DeleteCondition, &[INSTANCE, CONDITION]),
+    (Operation::OneOffAccess, Operation::ExplainDecision, &[DECISION]),
+    (Operation::SessionAccess, Operation::ExplainDecision, &[DECISION]),
     (Operation::CreateSession, Operation::SessionAccess, &[SESSION]),
     (Operation::CreateSession, Operation::ReadSession, &[SESSION]),
     (Operation::CreateSession, Operation::Heartbeat, &[SESSION]),

@@ -21,7 +21,8 @@ const ORDER: &[(&str, &str)] = &[
     ("deleteRateTable", ""), ("createInstance", "instance"), ("listInstances", ""),
     ("mapLineItem", "deployed"), ("listLineItems", ""), ("readLineItem", ""),
     ("changeConditions_post", "simple"), ("changeConditions_patch", "joined"),
-    ("changeConditions_post", "joined"), ("changeConditions_patch", "simple"), ("listConditions", ""),
+    ("changeConditions_post", "joined"), ("changeConditions_patch", "simple"),
+    ("listConditions", ""),
     ("createActions", "actions"), ("replaceActions", "actions"), ("readActions", ""),
     ("listActions", ""), ("accessRequest", "request"), ("explainDecision", ""),
     ("createSession", "session"), ("sessionAccess", "set"), ("listSessions", ""),
@@ -194,7 +195,8 @@ fn request(
     }
     let media = operation.pointer("/requestBody/content/application~1json");
     let body = media.map_or(Value::Null, |media| {
-        let body = media["examples"][example]["value"].clone();
+        let named = media.pointer(&format!("/examples/{example}/value"));
+        let body = named.expect("the example").clone();
         assert_fits(&api.validator(&media["schema"]), &body, example);
         body
     });
@@ -209,8 +211,8 @@ impl Api<'_> {
     /// The answer is one that the operation describes, and it is not an error.
     fn check(&self, answer: &Answer, operation: &Value, what: &str) {
         assert!(answer.status < 300, "{what}: {answer:?}");
-        let described = &operation["responses"][answer.status.to_string()];
-        assert!(described.is_object(), "{what}: {answer:?}");
+        let described = operation.pointer(&format!("/responses/{}", answer.status));
+        let described = described.unwrap_or_else(|| panic!("{what}: {answer:?}"));
         for name in described["headers"].as_object().into_iter().flat_map(Map::keys) {
             assert!(answer.header(name).is_some(), "{what}: no {name} in {answer:?}");
         }
@@ -261,7 +263,7 @@ fn close(schema: &mut Value) {
             members.values_mut().for_each(close);
         }
         Value::Array(entries) => entries.iter_mut().for_each(close),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

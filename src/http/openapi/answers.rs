@@ -316,8 +316,8 @@ fn access_answer(status: &Value) -> Value {
             "dryRun": { "const": true, "description": "It is a quote: nothing was charged." },
             "balances": {
                 "type": "array", "items": reference("Balance"),
-                "description": "With `balances=true`: the line items that were charged or refunded, \
-                                right after it.",
+                "description": "With `balances=true`: the line items that were charged or \
+                                refunded, right after it.",
             },
         }),
     )
@@ -360,7 +360,9 @@ fn decision(status: &Value) -> Value {
             },
             "requester": whole(json!({
                 "type": text("As it was sent."), "value": text("As it was sent."),
-                "dictionary": list(whole(json!({ "key": text("A key."), "value": text("A value.") }))),
+                "dictionary": list(whole(json!({
+                    "key": text("A key."), "value": text("A value."),
+                }))),
             })),
             "items": list(decided_item(status)),
             "refunds": refunds,
@@ -376,7 +378,8 @@ fn decided_item(status: &Value) -> Value {
         "description": "What would have granted it: so many tokens more.",
         "properties": {
             "activationId": text("On this line item,"),
-            "quantity": whole_number("to its quantity,"), "quantityNow": whole_number("which is this,"),
+            "quantity": whole_number("to its quantity,"),
+            "quantityNow": whole_number("which is this,"),
             "actionId": id("and on this action,"), "actionName": text("called so,"),
             "allocation": whole_number("to its allocation,"),
             "allocationNow": amount("which is this."),

@@ -153,7 +153,8 @@ pub(super) fn answer(operation: Operation, version: Version) -> Option<Value> {
             "items": [{ "item": "PhotoPrint", "version": "1.0", "count": 10 }],
         }),
         Operation::ReadConfiguration | Operation::ChangeConfiguration => json!([{
-            "name": "timezone.tolerant", "value": "true", "modified": NOW, "updatedBy": "administration",
+            "name": "timezone.tolerant", "value": "true",
+            "modified": NOW, "updatedBy": "administration",
         }]),
         Operation::ExplainDecision => decision(version),
         Operation::ReadTestClock | Operation::MoveTestClock => json!({ "now": NOW }),

@@ -77,8 +77,19 @@ pub(super) const fn of(operation: Operation) -> About {
         )
         .body("NewRateTable")
         .answers(201, Json("Saved"))
-        .codes(&["bad-rate", "too-precise", "too-large", "bad-time", "no-items", "too-many-items",
-            "priced-twice", "bad-formula", "conflicting-fields", "rate-table-exists", "record-too-long"]),
+        .codes(&[
+            "bad-rate",
+            "too-precise",
+            "too-large",
+            "bad-time",
+            "no-items",
+            "too-many-items",
+            "priced-twice",
+            "bad-formula",
+            "conflicting-fields",
+            "rate-table-exists",
+            "record-too-long",
+        ]),
         Operation::ListRateTables => about(
             RATE_TABLES,
             "List all rate tables",
@@ -116,7 +127,8 @@ pub(super) const fn of(operation: Operation) -> About {
         Operation::ListLineItems => about(
             LINE_ITEMS,
             "List the line items of an instance",
-            "In the order in which they are charged. Not to be polled: access requests tell balances.",
+            "In the order in which they are charged. Not to be polled: access requests tell \
+             balances.",
         )
         .answers(200, Json("LineItems")),
         Operation::ReadLineItem => {
@@ -133,7 +145,8 @@ pub(super) const fn of(operation: Operation) -> About {
         Operation::CreateActions => about(
             RULES,
             "Give a line item its first list of actions",
-            "They decide who may use the line item, and how much of it. Without any it is open to all.",
+            "They decide who may use the line item, and how much of it. Without any it is open \
+             to all.",
         )
         .body("NewActions")
         .answers(200, Json("Actions"))
@@ -172,8 +185,14 @@ pub(super) const fn of(operation: Operation) -> About {
         )
         .body("NewConditions")
         .answers(200, Json("Conditions"))
-        .codes(&["bad-condition", "bad-id", "no-items", "too-many-items", "conflicting-fields",
-            "record-too-long"]),
+        .codes(&[
+            "bad-condition",
+            "bad-id",
+            "no-items",
+            "too-many-items",
+            "conflicting-fields",
+            "record-too-long",
+        ]),
         Operation::DeleteConditions => {
             about(RULES, "Delete all conditions", "Only if no action refers to any of them.")
                 .codes(&["condition-in-use"])
@@ -185,13 +204,23 @@ pub(super) const fn of(operation: Operation) -> About {
         Operation::OneOffAccess => about(
             ACCESS,
             "Ask for access once",
-            "Each item is granted or denied by itself, and charged at once; there is no refund. The \
+            "Each item is granted or denied by itself, and charged at once; there is no refund. \
+             The \
              answer is 200 whatever becomes of the items: each has its own status.",
         )
         .body("AccessRequest")
         .answers(200, Json("AccessAnswer"))
-        .codes(&["bad-count", "too-large", "no-items", "too-many-items", "conflicting-fields",
-            "bad-variable", "too-many-variables", "formula-failed", "record-too-long"]),
+        .codes(&[
+            "bad-count",
+            "too-large",
+            "no-items",
+            "too-many-items",
+            "conflicting-fields",
+            "bad-variable",
+            "too-many-variables",
+            "formula-failed",
+            "record-too-long",
+        ]),
         Operation::CreateSession => about(
             SESSIONS,
             "Create a session",
@@ -223,9 +252,20 @@ pub(super) const fn of(operation: Operation) -> About {
         .body("SessionAccessRequest")
         .answers(200, Json("AccessAnswer"))
         .paced()
-        .codes(&["bad-count", "too-large", "too-many-items", "conflicting-fields",
-            "bad-variable", "too-many-variables", "formula-failed", "record-too-long",
-            "too-many-line-items", "session-busy", "session-terminated", "session-failed"]),
+        .codes(&[
+            "bad-count",
+            "too-large",
+            "too-many-items",
+            "conflicting-fields",
+            "bad-variable",
+            "too-many-variables",
+            "formula-failed",
+            "record-too-long",
+            "too-many-line-items",
+            "session-busy",
+            "session-terminated",
+            "session-failed",
+        ]),
         Operation::Heartbeat => about(
             SESSIONS,
             "Show that the client is still there",
@@ -248,8 +288,13 @@ pub(super) const fn of(operation: Operation) -> About {
             about(PRODUCER, "Change settings", "All of them are taken or none.")
                 .body("NewSettings")
                 .answers(200, Json("Settings"))
-                .codes(&["unknown-setting", "bad-setting", "bad-interval", "no-items",
-                    "too-many-items"])
+                .codes(&[
+                    "unknown-setting",
+                    "bad-setting",
+                    "bad-interval",
+                    "no-items",
+                    "too-many-items",
+                ])
         }
         Operation::ReadUsage => about(
             RECORDS,
@@ -284,13 +329,15 @@ pub(super) const fn of(operation: Operation) -> About {
         Operation::Liveness => {
             about(OPERATION, "Whether the process answers", "").answers(200, Json("Health"))
         }
-        Operation::Readiness => {
-            about(OPERATION, "Whether requests can be served", "503 with the reason if they cannot.")
-                .answers(200, Json("Health"))
-        }
-        Operation::Metrics => {
-            about(OPERATION, "Figures", "In Prometheus' text format.").answers(200, Media("text/plain"))
-        }
+        Operation::Readiness => about(
+            OPERATION,
+            "Whether requests can be served",
+            "503 with the reason if they \
+                cannot.",
+        )
+        .answers(200, Json("Health")),
+        Operation::Metrics => about(OPERATION, "Figures", "In Prometheus' text format.")
+            .answers(200, Media("text/plain")),
         Operation::ReadDescription => about(OPERATION, "This description", "OpenAPI 3.1, as JSON.")
             .answers(200, Media("application/json")),
         Operation::ReadPage => {

@@ -1,5 +1,6 @@
 //! The description as one page of plain HTML: no script, and nothing is loaded from anywhere.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -86,10 +87,10 @@ fn write_route(html: &mut String, description: &Value, route: &Route, is_below: 
         true => VERSIONS.iter().map(|version| path(route, *version)).collect(),
         false => vec![route.path().to_owned()],
     };
-    let mut operations = paths
+    let operations = paths
         .iter()
         .filter_map(|path| description.get("paths")?.get(path)?.get(method.to_lowercase()));
-    let both: Vec<&Value> = operations.by_ref().collect();
+    let both: Vec<&Value> = operations.collect();
     let Some(latest) = both.last() else { return };
     let id = string(latest, "/operationId");
     *html += &format!("<h3 id=\"{id}\">{}</h3>", prose(about.summary));
@@ -120,7 +121,7 @@ fn write_route(html: &mut String, description: &Value, route: &Route, is_below: 
     }
     let examples = latest.pointer("/requestBody/content/application~1json/examples");
     for (_, example) in examples.and_then(Value::as_object).into_iter().flatten() {
-        write_example(html, example.get("value"));
+        write_example(html, "For example", example.get("value"));
     }
     write_responses(html, &both);
 }
@@ -144,27 +145,25 @@ fn write_parameters(html: &mut String, operation: &Value) {
 }
 
 fn write_responses(html: &mut String, versions: &[&Value]) {
-    *html += "<table><tr><th>Answer<th>What</tr>";
-    let mut written: Vec<(String, String)> = Vec::new();
-    for operation in versions {
+    let mut written: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    for (version, operation) in VERSIONS.iter().zip(versions) {
         let responses = operation.get("responses").and_then(Value::as_object);
         for (status, response) in responses.into_iter().flatten() {
-            let what = written_response(response);
-            if !written.iter().any(|known| *known == (status.clone(), what.clone())) {
-                written.push((status.clone(), what));
-            }
+            written.entry((status, written_response(response))).or_default().push(version.name());
         }
     }
-    written.sort();
-    for (status, what) in written {
-        *html += &format!("<tr><td>{status}<td>{what}</tr>");
+    *html += "<table><tr><th>Answer<th>What</tr>";
+    for ((status, what), in_versions) in written {
+        let in_all = in_versions.len() == versions.len();
+        let only = if in_all { String::new() } else { in_versions.concat() };
+        *html += &format!("<tr><td>{status} {only}<td>{what}</tr>");
     }
     *html += "</table>";
     let example = versions.last().and_then(|operation| {
         let responses = operation.get("responses")?.as_object()?;
         responses.values().find_map(|one| one.pointer("/content/application~1json/example"))
     });
-    write_example(html, example);
+    write_example(html, "An answer", example);
 }
 
 fn written_response(response: &Value) -> String {
@@ -194,10 +193,10 @@ fn written_response(response: &Value) -> String {
     what
 }
 
-fn write_example(html: &mut String, example: Option<&Value>) {
+fn write_example(html: &mut String, title: &str, example: Option<&Value>) {
     let Some(example) = example else { return };
     let text = serde_json::to_string_pretty(example).unwrap_or_default();
-    *html += &format!("<pre>{}</pre>", escaped(&text));
+    *html += &format!("<div>{title}:</div><pre>{}</pre>", escaped(&text));
 }
 
 /// A schema in words: what it is, its limits, then its parts.

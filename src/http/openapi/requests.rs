@@ -159,7 +159,10 @@ pub(super) fn common() -> Vec<Named> {
         (
             "NewSettings",
             json!({ "oneOf": [
-                { "type": "array", "minItems": 1, "maxItems": 100, "items": reference("NewSetting") },
+                {
+                    "type": "array", "minItems": 1, "maxItems": 100,
+                    "items": reference("NewSetting"),
+                },
                 reference("NewSetting"),
             ]}),
         ),
@@ -173,7 +176,8 @@ fn joined() -> Value {
         json!({
             "operator": { "enum": ["AND", "OR"] },
             "conditions": {
-                "type": "array", "minItems": 1, "maxItems": CLAUSES_MAX, "items": reference("Clause"),
+                "type": "array", "minItems": 1, "maxItems": CLAUSES_MAX,
+                "items": reference("Clause"),
             },
         }),
     )
@@ -244,9 +248,9 @@ fn new_rate_table(version: Version) -> Value {
             json!({
                 "type": ["string", "null"], "minLength": 1, "maxLength": FORMULA_CHARS_MAX,
                 "description": "Instead of a rate: numbers, variables, `+ - * / ^`, parentheses, \
-                                FLOOR.MATH(x), CEILING.MATH(x), POWER(x,y), PRODUCT(x,y), SUM(x,y), \
-                                ABS(x), MIN(x,y), MAX(x,y), ROUND(x,precision). What is no formula is \
-                                refused when the table is posted.",
+                                FLOOR.MATH(x), CEILING.MATH(x), POWER(x,y), PRODUCT(x,y), \
+                                SUM(x,y), ABS(x), MIN(x,y), MAX(x,y), ROUND(x,precision). What \
+                                is no formula is refused when the table is posted.",
             }),
         );
         let one_of = |there: &str, kind: &str, absent: &str| {
@@ -268,7 +272,8 @@ fn new_rate_table(version: Version) -> Value {
         &["effectiveFrom", "version", "items"],
         json!({
             "effectiveFrom": time(EFFECTIVE_FROM_MIN_MS, EFFECTIVE_FROM_MAX_MS, from),
-            "series": nullable(text("Line items name the series that prices them. Left out it is empty.")),
+            "series": nullable(text("Line items name the series that prices them. Left out it \
+                                     is empty.")),
             "version": name("Of each series every version is published once."),
             "items": {
                 "type": "array", "minItems": 1, "maxItems": RATE_TABLE_ITEMS_MAX, "items": item,
@@ -284,7 +289,8 @@ fn new_line_item(version: Version) -> Value {
             "type": ["boolean", "null"],
             "description": "Whether access requests charge it. Left out it is false.",
         },
-        "rateTableSeries": nullable(text("The series that prices it; empty: the tables without one.")),
+        "rateTableSeries": nullable(text("The series that prices it; empty: the tables without \
+                                          one.")),
         "overdraftType": { "enum": ["Number", "Unlimited", null] },
         "overdraftLimit": {
             "type": ["integer", "null"], "format": "int64", "minimum": 0, "maximum": i64::MAX,
@@ -306,7 +312,8 @@ fn new_line_item(version: Version) -> Value {
                 },
             },
             { "properties": {
-                "overdraftType": { "enum": ["Unlimited", null] }, "overdraftLimit": { "type": "null" },
+                "overdraftType": { "enum": ["Unlimited", null] },
+                "overdraftLimit": { "type": "null" },
             }},
         ]),
     );
