@@ -19,7 +19,7 @@ pub use usage::{UsagePage, UsageQuery};
 
 use self::calls::Turn;
 use self::keyed::Carried;
-pub use self::keyed::{Key, Reservation};
+pub(crate) use self::keyed::Key;
 use crate::actors::alarm::catch_up_all;
 use crate::actors::{
     CatalogueMessage, Core, Draft, Instance, Intent, Lane, NotAppended, Owner, Reply,
@@ -246,7 +246,7 @@ impl Broker {
             let record = Record { at: now, event };
             let owner = [Owner::Session(id)];
             let settling = |reply: Reply<SessionId>| reply.with(Ok(id));
-            let kept = reply.keep(Ok(&id));
+            let kept = reply.keep(Ok(&id))?;
             let draft = Draft { record: &record, keyed: kept.as_deref() };
             match ledger.append(&instance, &basis, draft, owner, reply, settling) {
                 Ok(sequence) => {

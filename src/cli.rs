@@ -88,6 +88,14 @@ pub(crate) struct Serve {
         value_name = "NUMBER"
     )]
     pub(crate) idempotency_keys: usize,
+    /// How many of them one instance may have.
+    #[arg(
+        long,
+        env = "FAREBOX_IDEMPOTENCY_KEYS_PER_INSTANCE",
+        default_value_t = 250_000,
+        value_name = "NUMBER"
+    )]
+    pub(crate) idempotency_keys_per_instance: usize,
 }
 
 /// Whose token.

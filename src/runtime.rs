@@ -59,10 +59,13 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
 }
 
 async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
-    let Serve { listen, data, issuer, test_clock, idempotency_keep, idempotency_keys } = arguments;
-    let mut options = Options::directory(&data);
-    options.settings.idempotency =
-        Idempotency { keep: idempotency_keep, keys_max: idempotency_keys };
+    let mut options = Options::directory(&arguments.data);
+    options.settings.idempotency = Idempotency {
+        keep: arguments.idempotency_keep,
+        keys_max: arguments.idempotency_keys,
+        keys_max_per_instance: arguments.idempotency_keys_per_instance,
+    };
+    let Serve { listen, data, issuer, test_clock, .. } = arguments;
     let test_clock = test_clock.then(|| test_clock_for(&data));
     if let Some(clock) = &test_clock {
         options.clock = Arc::clone(clock) as _;

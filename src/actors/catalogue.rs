@@ -143,8 +143,10 @@ impl CatalogueActor {
             |sequence, record| {
                 let next = self.next(&owned.registry, instance, sequence, record);
                 let answer = answer(sequence, &next);
-                let kept = reply.borrow_mut().as_mut().and_then(|reply| reply.keep(Ok(&answer)));
-                ((next, Some(answer)), kept)
+                let mut reply = reply.borrow_mut();
+                let reply = reply.as_mut().expect("a record is prepared before it is answered");
+                let kept = reply.keep(Ok(&answer))?;
+                Ok(((next, Some(answer)), kept))
             },
             |(_, answer)| {
                 let (reply, answer) = (reply.take(), answer.take());
@@ -231,7 +233,7 @@ impl CatalogueActor {
                 outage.from = self.core.ledger.last_seen().min(to);
                 Ok(Record { at: to, event: Event::Outage(outage) })
             },
-            |sequence, record| (self.next(&owned.registry, None, sequence, record), None),
+            |sequence, record| Ok((self.next(&owned.registry, None, sequence, record), None)),
             |_| Box::new(Nobody),
             |next| self.publish(None, next),
         )?;

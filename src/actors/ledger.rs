@@ -255,7 +255,7 @@ impl Ledger {
         &self,
         instance: Option<&Arc<Instance>>,
         decide: impl FnOnce(Timestamp) -> Result<Record, Refusal>,
-        prepare: impl FnOnce(Sequence, &Record) -> (P, Option<Arc<Keyed>>),
+        prepare: impl FnOnce(Sequence, &Record) -> Result<(P, Option<Arc<Keyed>>), BrokerError>,
         settling: impl FnOnce(&mut P) -> Box<dyn OnDurable>,
         publish: impl FnOnce(&P),
     ) -> Result<(Sequence, Record, P), BrokerError> {
@@ -263,7 +263,7 @@ impl Ledger {
         let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
         let record = decide(self.now())?;
         let sequence = queue.last().next();
-        let (mut prepared, keyed) = prepare(sequence, &record);
+        let (mut prepared, keyed) = prepare(sequence, &record)?;
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode_keyed(&record, keyed.as_deref(), bytes);
@@ -292,9 +292,14 @@ impl Ledger {
         mut reply: Reply<T>,
         answer: Result<T, BrokerError>,
     ) {
-        let Some(keyed) = reply.keep(answer.as_ref()) else {
-            return self.after_all(reply.with(answer));
+        let keyed = match reply.keep(answer.as_ref()) {
+            Ok(Some(keyed)) => keyed,
+            Ok(None) => return self.after_all(reply.with(answer)),
+            Err(fault) => return reply.now(fault),
         };
+        if !self.journal.has_room() {
+            return reply.now(BrokerError::StorageFull); // The last of it is for closes.
+        }
         let Ok(mut queue) = self.journal.queue() else { return reply.now(BrokerError::Stopping) };
         let record = Record { at: self.now(), event: Event::Answered };
         let mut bytes = Vec::new();

@@ -241,8 +241,8 @@ fn parameters(route: &Route) -> Vec<Value> {
         };
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false, "schema": schema,
-            "description": "Of the caller's choice, a UUID for example: 1 to 255 visible ASCII \
-                            characters. The same call under the same key happens once and is \
+            "description": "Of the caller's choice, a UUID for example: 1 to 255 characters of \
+                            printable ASCII. The same call under the same key happens once and is \
                             answered as it was the first time, for 24 hours unless configured. A \
                             quote ignores it.",
         }));
@@ -278,7 +278,12 @@ fn query_parameter(name: &str) -> Value {
             let id = json!({ "type": "string", "format": "uuid" });
             (false, id, json!(examples::INSTANCE), "Only rows of this instance.")
         }
-        "after" => (false, number(0, 0), json!(0), "Only rows of records after this `sequence`."),
+        "after" => (
+            false,
+            number(0, 0),
+            json!(0),
+            "Only rows of records after this `sequence`, which is not beyond the last.",
+        ),
         "limit" => (
             false,
             number(1, 1_000),

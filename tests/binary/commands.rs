@@ -61,6 +61,7 @@ async fn every_command_explains_every_flag() {
                 "--test-clock",
                 "--idempotency-keep <TIME>",
                 "--idempotency-keys <NUMBER>",
+                "--idempotency-keys-per-instance <NUMBER>",
             ][..],
         ),
         (&["explain"], &["--data <DIR>", "--format <FORMAT>", "<CORRELATION_ID>"]),

@@ -215,7 +215,11 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ),
     (
         "X8",
-        &["SESSION CHARGED 1001", "AUTOMATIC_CHARGE CHARGED 1001", "EXPIRY TERMINATED -X8-1:30"],
+        &[
+            "SESSION CHARGED 1001",
+            "AUTOMATIC_CHARGE CHARGED 1001",
+            "MISSED_HEARTBEAT TERMINATED -X8-1:30",
+        ],
     ),
 ];
 

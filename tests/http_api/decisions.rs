@@ -169,7 +169,7 @@ async fn one_is_explained_at_a_time_and_nobody_else_waits_for_it() {
     let meanwhile = async {
         waited.wait_for(|waited| *waited == 1).await.expect("it begins to read");
         let second = server.admin(&target, "").await;
-        assert_eq!(second.outcome(), (429, "explanation-busy".to_owned()), "{second:?}");
+        assert_eq!(second.outcome(), (429, "journal-busy".to_owned()), "{second:?}");
         assert_eq!(second.header("retry-after"), Some("1"));
         assert_eq!(text(&second.json(), "/effect"), "none");
         access(&server, &instance, &asked).await;

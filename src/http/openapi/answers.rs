@@ -350,7 +350,9 @@ fn decision(status: &Value) -> Value {
             "refundCorrelationId": id("The refund that went with it."),
             "sequence": whole_number("Its record in the journal."),
             "time": time("When it was decided."),
-            "kind": { "enum": ["ONE_OFF", "SESSION", "AUTOMATIC_CHARGE", "CLOSE", "EXPIRY"] },
+            "kind": { "enum": [
+                "ONE_OFF", "SESSION", "AUTOMATIC_CHARGE", "CLOSE", "MISSED_HEARTBEAT", "IDLE_LIMIT",
+            ]},
             "instanceId": id("Where."),
             "accountId": text("Whose."),
             "sessionId": id("The session, if it was one."),

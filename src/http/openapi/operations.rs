@@ -304,7 +304,7 @@ pub(super) const fn of(operation: Operation) -> About {
              none, after `x-sequence`.",
         )
         .answers(200, Lines("UsageRow"))
-        .codes(&["unknown-instance"]),
+        .codes(&["unknown-instance", "journal-busy"]),
         Operation::ExplainDecision => about(
             RECORDS,
             "Explain a decision",
@@ -312,7 +312,7 @@ pub(super) const fn of(operation: Operation) -> About {
              had to be otherwise. Read from the journal, one at a time.",
         )
         .answers(200, Json("Decision"))
-        .codes(&["unknown-decision", "explanation-busy"]),
+        .codes(&["unknown-decision", "journal-busy"]),
         Operation::ReadTestClock => {
             about(OPERATION, "Read the test clock", "Only under `serve --test-clock`.")
                 .answers(200, Json("Clock"))
