@@ -115,6 +115,27 @@ async fn the_description_is_openapi_3_1() {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "every id is there once");
 }
 
+/// Codes of what is no operation, and of those that are not built yet.
+const OF_NO_OPERATION: [&str; 3] = ["bad-key", "method-not-allowed", "unknown-path"];
+
+#[tokio::test]
+async fn every_error_code_is_one_of_some_operation() {
+    let description = read(&start().await).await;
+    let mut described = BTreeSet::new();
+    for (.., one) in operations(&description) {
+        for response in one["responses"].as_object().expect("responses").values() {
+            let pointer = "/content/application~1problem+json/schema/allOf/1/properties/code/enum";
+            let codes = response.pointer(pointer).and_then(Value::as_array);
+            described.extend(codes.into_iter().flatten().map(Value::to_string));
+        }
+    }
+    let all = description.pointer("/components/schemas/Problem/properties/code/enum");
+    let all = all.and_then(Value::as_array).expect("codes").iter().map(Value::to_string);
+    let missing: Vec<String> = all.filter(|code| !described.contains(code)).collect();
+    let of_none = OF_NO_OPERATION.map(|code| format!("\"{code}\""));
+    assert_eq!(missing.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(of_none));
+}
+
 #[tokio::test]
 async fn every_example_is_answered_as_described() {
     for version in VERSIONS {
