@@ -254,6 +254,7 @@ fn number(least: u64, default: u64) -> Value {
     json!({ "type": "integer", "minimum": least, "default": default })
 }
 
+/// What is said of a parameter: whether it is required, its schema, an example, and what it means.
 fn query_parameter(name: &str) -> Value {
     let flag = json!({ "type": "boolean", "default": false });
     let text = requests::text("");
@@ -288,22 +289,19 @@ fn query_parameter(name: &str) -> Value {
             false,
             number(1, 1_000),
             json!(1_000),
-            "Rows wanted: more than 10,000 is 10,000. \
-                    Rows of one record are never parted.",
+            "Rows wanted: more than 10,000 is 10,000. Rows of one record are never parted.",
         ),
         "dryRun" => (
             false,
             flag,
             json!(false),
-            "A quote: what the call would answer now. Nothing \
-                    changes and nothing is reserved.",
+            "A quote: what the call would answer now. Nothing changes and nothing is reserved.",
         ),
         "balances" => (
             false,
             flag,
             json!(true),
-            "The answer ends with the balances of the line \
-                    items that were charged or refunded.",
+            "The answer ends with the balances of the line items that were charged or refunded.",
         ),
         _ => (false, text, json!(""), ""),
     };

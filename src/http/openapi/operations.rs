@@ -205,8 +205,7 @@ pub(super) const fn of(operation: Operation) -> About {
             ACCESS,
             "Ask for access once",
             "Each item is granted or denied by itself, and charged at once; there is no refund. \
-             The \
-             answer is 200 whatever becomes of the items: each has its own status.",
+             The answer is 200 whatever becomes of the items: each has its own status.",
         )
         .body("AccessRequest")
         .answers(200, Json("AccessAnswer"))
@@ -332,8 +331,7 @@ pub(super) const fn of(operation: Operation) -> About {
         Operation::Readiness => about(
             OPERATION,
             "Whether requests can be served",
-            "503 with the reason if they \
-                cannot.",
+            "503 with the reason if they cannot.",
         )
         .answers(200, Json("Health")),
         Operation::Metrics => about(OPERATION, "Figures", "In Prometheus' text format.")
