@@ -63,7 +63,7 @@ const EXPLAINED: &[(&str, &[&str])] = &[
     ),
     (
         "X4 best effort",
-        &["ONE_OFF 101 10xPhotoPrint ACT01:30/40*3; 306 2xCADPrint ACT01:0/10*7 raise ACT01+4; \
+        &["ONE_OFF 101 10xPhotoPrint ACT01:30/40*3; 306 2xCADPrint ACT01:0/10*7 raise ACT01+8; \
          101 1xSignPrint ACT01:4/10*4 |  | ACT01=34+6"],
     ),
     (

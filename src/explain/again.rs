@@ -268,7 +268,8 @@ impl Before<'_> {
         candidates: Candidates<'_>,
         verdicts: &[Verdict],
     ) -> Option<Vec<Decided>> {
-        let asked = Asked { items, refunds, candidates, balances: self.state };
+        let best_effort = matches!(self.record.event, Event::Access(_));
+        let asked = Asked { items, refunds, best_effort, candidates, balances: self.state };
         let explained = asked.explain(LISTED_MAX).ok()?;
         let each = items.iter().zip(verdicts).zip(explained);
         let decided = each.map(|((item, verdict), why)| {

@@ -139,7 +139,7 @@ impl fmt::Display for Standing {
 impl fmt::Display for Raise {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Raise { activation_id, quantity, quantity_now, allocation, .. } = self;
-        write!(formatter, "To grant it, raise ")?;
+        write!(formatter, "To grant it, asked alone, raise ")?;
         let quantity = (*quantity > 0).then(|| {
             let by = Amount(Tokens::whole(*quantity));
             format!("`{activation_id}`'s quantity by {by} (now {quantity_now})")

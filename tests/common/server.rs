@@ -65,6 +65,13 @@ pub(crate) async fn start_with_test_clock(start: Timestamp) -> TestServer {
     listening(broker, metrics_text, Limits::default(), |server| server.with_test_clock(clock)).await
 }
 
+/// A server over a broker of these settings.
+pub(crate) async fn start_with_settings(settings: Settings) -> TestServer {
+    let options = Options { settings, ..Options::memory() };
+    let broker = Broker::open(options).await.expect("a broker in memory").broker;
+    listening(broker, Arc::new(String::new), Limits::default(), |server| server).await
+}
+
 async fn listening(
     broker: Broker,
     metrics_text: MetricsText,

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use farebox::config::{Idempotency, Settings};
 use farebox::domain::time::Timestamp;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::http_client::Answer;
+use crate::http_client::{Answer, bytes_of};
 use crate::prefixes::{Ids, SCRIPT};
-use crate::server::{line_item, start_with_test_clock, text};
+use crate::server::{line_item, start_with_settings, start_with_test_clock, text};
 use crate::sessions_in_time::START;
 use crate::{asking, in_session, with_line_items};
 
@@ -203,6 +204,58 @@ async fn a_close_whose_answer_was_lost_can_be_repeated_and_refunds_once() {
     assert_eq!(server.used(&instance, 1).await, "10");
     let other = keyed(&format!("DELETE {path}"), "another");
     assert_eq!(server.admin(&other, "").await.outcome().0, 409, "another request finds it closed");
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_and_repeats_is_charged_once() {
+    let (server, instance) = with_line_items(&[1_000_000]).await;
+    for round in 1..=50_u64 {
+        let head = format!(
+            "{}\nauthorization: Bearer {}\ncontent-type: application/json\nidempotency-key: {round}",
+            access(&instance),
+            server.admin_token
+        );
+        let mut gone = server.connect().await;
+        gone.send(bytes_of(&head, &one()).as_bytes()).await;
+        drop(gone); // Perhaps before it is read, perhaps while it is decided.
+        let answer = loop {
+            let answer = server.connect().await.request(&head, &one()).await;
+            if answer.status != 409 {
+                break answer;
+            }
+        };
+        assert_eq!(answer.outcome(), (200, "ok".to_owned()));
+        assert_eq!(server.used(&instance, 1).await, (3 * round).to_string(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn when_no_key_can_be_kept_nothing_is_decided() {
+    let idempotency = Idempotency { keys_max: 3, keys_max_per_instance: 2, ..Default::default() };
+    let server = start_with_settings(Settings { idempotency, ..Settings::default() }).await;
+    server.publish_p().await;
+    let [a, b] = [server.instance("A").await, server.instance("B").await];
+    server.line_item(&a, 1, 1000).await;
+    let full = (429, "key-quota".to_owned());
+    for (key, instance, expected) in
+        [("1", &a, 200), ("2", &a, 200), ("3", &a, 429), ("4", &b, 200), ("5", &b, 429)]
+    {
+        let answer = server.admin(&keyed(&access(instance), key), &one()).await;
+        assert_eq!(answer.status, expected, "{key}: {answer:?}");
+        if expected == 429 {
+            assert_eq!(answer.outcome(), full);
+            let seconds = answer.header("retry-after").expect("when to come back");
+            let seconds: u64 = seconds.parse().expect("a number");
+            assert!(
+                (86_000..=86_400).contains(&seconds),
+                "when the oldest is forgotten: {seconds}"
+            );
+        }
+    }
+    assert_eq!(server.used(&a, 1).await, "6");
+    let again = server.admin(&keyed(&access(&a), "1"), &one()).await;
+    assert_eq!(again.status, 200, "what is kept is still answered");
+    assert_eq!(server.admin(&access(&a), &one()).await.status, 200, "and who has no key is served");
 }
 
 /// A hundred clients send the same request at once, again and again: one of them is charged, and
