@@ -31,6 +31,10 @@ load seconds='5' rounds='3':
 sessions *what='--help':
     cargo run --profile dist -p farebox-loadtest --bin sessions -- {{ what }}
 
+# A running server against its own description, in all phases (needs python3 and PyPI).
+schemathesis form='long':
+    tests/schemathesis.sh {{ form }}
+
 # Licences, bans and sources of the dependencies (needs cargo-deny 0.20).
 deny:
     cargo deny --locked check licenses bans sources

@@ -25,6 +25,8 @@ mod keys;
 mod matrix;
 #[path = "http_api/matrix_rows.rs"]
 mod matrix_rows;
+#[path = "http_api/openapi.rs"]
+mod openapi;
 #[path = "http_api/prefixes.rs"]
 mod prefixes;
 #[path = "http_api/quotes.rs"]

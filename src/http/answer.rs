@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
@@ -70,7 +70,7 @@ pub(super) fn under_way(response: &mut Response<AnswerBody>, guard: impl Send + 
 
 #[derive(Debug)]
 enum Payload {
-    Whole(Vec<u8>),
+    Whole(Bytes),
     Pieces(mpsc::Receiver<Piece>),
 }
 
@@ -112,6 +112,7 @@ pub(super) struct Answer {
     content_type: HeaderValue,
     sequence: Option<Sequence>,
     pacing: Option<Pacing>,
+    policy: Option<HeaderValue>,
     body: Payload,
 }
 
@@ -123,7 +124,8 @@ impl Answer {
             content_type: JSON,
             sequence: Some(receipt.sequence),
             pacing: None,
-            body: Payload::Whole(body),
+            policy: None,
+            body: Payload::Whole(body.into()),
         }
     }
 
@@ -140,8 +142,8 @@ impl Answer {
     /// What a handler says, resting on this record.
     pub(super) fn resting_on(sequence: Sequence, content: Content) -> Answer {
         let Content { status, pacing, body } = content;
-        let (sequence, body) = (Some(sequence), Payload::Whole(body));
-        Answer { status, content_type: JSON, sequence, pacing, body }
+        let (sequence, body) = (Some(sequence), Payload::Whole(body.into()));
+        Answer { status, content_type: JSON, sequence, pacing, policy: None, body }
     }
 
     /// The answer that was kept under an idempotency key, as it was sent the first time.
@@ -153,19 +155,31 @@ impl Answer {
             content_type: if first.status < 400 { JSON } else { PROBLEM_JSON },
             sequence: Some(sequence),
             pacing: first.pacing,
-            body: Payload::Whole(first.body.clone()),
+            policy: None,
+            body: Payload::Whole(first.body.clone().into()),
         }
     }
 
     /// Something that rests on nothing.
-    pub(super) fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    pub(super) fn plain(
+        status: StatusCode,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Answer {
         Answer {
             status,
             content_type: HeaderValue::from_static(content_type),
             sequence: None,
             pacing: None,
-            body: Payload::Whole(body),
+            policy: None,
+            body: Payload::Whole(body.into()),
         }
+    }
+
+    /// A page for people, and what it may load.
+    pub(super) fn page(body: Bytes, policy: HeaderValue) -> Answer {
+        let page = Answer::plain(StatusCode::OK, "text/html; charset=utf-8", body);
+        Answer { policy: Some(policy), ..page }
     }
 
     /// 200, and pieces as they come, of the records up to `sequence`.
@@ -179,6 +193,7 @@ impl Answer {
             content_type: HeaderValue::from_static(content_type),
             sequence: Some(sequence),
             pacing: None,
+            policy: None,
             body: Payload::Pieces(pieces),
         }
     }
@@ -201,12 +216,16 @@ impl Answer {
         if let Some(pacing) = self.pacing {
             pace(headers, pacing);
         }
+        if let Some(policy) = self.policy {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         response
     }
 }
 
-fn whole(body: Vec<u8>) -> AnswerBody {
-    Either::Left(Full::new(Bytes::from(body)))
+fn whole(body: impl Into<Bytes>) -> AnswerBody {
+    Either::Left(Full::new(body.into()))
 }
 
 /// Tells when a session's client should be heard of again (spec 4.4).

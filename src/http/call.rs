@@ -201,7 +201,7 @@ async fn run(
 ) -> Result<Answer, Problem> {
     let (caller, operation) = (found.route.caller, found.route.operation);
     if caller == Caller::Anyone {
-        return Ok(ops::answer(operation, &server.broker, &server.metrics_text));
+        return Ok(ops::answer(operation, server));
     }
     let principal = scope::authenticate(&server.verifier, &head.headers)?;
     if caller == Caller::Administration {
@@ -266,8 +266,10 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
             Some(mover) => test_clock::change(call, mover).await,
             None => Err(routes::unknown_path()),
         },
-        operation @ (Operation::Liveness | Operation::Readiness | Operation::Metrics) => {
-            Ok(ops::answer(operation, call.broker(), &call.server.metrics_text))
-        }
+        operation @ (Operation::Liveness
+        | Operation::Readiness
+        | Operation::Metrics
+        | Operation::ReadDescription
+        | Operation::ReadPage) => Ok(ops::answer(operation, call.server)),
     }
 }

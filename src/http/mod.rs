@@ -17,6 +17,7 @@ mod keyed;
 mod keys;
 mod line_items;
 mod meters;
+mod openapi;
 mod ops;
 mod path;
 mod problem;

@@ -1,4 +1,4 @@
-//! For those who run the broker: alive, ready, and figures. No token.
+//! For those who run the broker or write to it: alive, ready, figures, and what there is. No token.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use super::answer::Answer;
 use super::routes::Operation;
 use super::wire::{Bracket, Json};
+use super::{Server, openapi};
 use crate::broker::Broker;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -15,12 +16,18 @@ const JSON: &str = "application/json";
 /// Gives the text of `/metrics`: whoever installed the recorder knows how.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// The answer to one of the three.
-pub(super) fn answer(operation: Operation, broker: &Broker, text: &MetricsText) -> Answer {
+/// The answer to one of those that need no token.
+pub(super) fn answer(operation: Operation, server: &Server) -> Answer {
     if operation == Operation::Readiness {
-        readiness(broker)
+        readiness(&server.broker)
     } else if operation == Operation::Metrics {
-        Answer::plain(StatusCode::OK, PROMETHEUS, text().into_bytes())
+        Answer::plain(StatusCode::OK, PROMETHEUS, (server.metrics_text)().into_bytes())
+    } else if operation == Operation::ReadDescription {
+        let described = openapi::described(server.mover.is_some());
+        Answer::plain(StatusCode::OK, JSON, described.json.clone())
+    } else if operation == Operation::ReadPage {
+        let described = openapi::described(server.mover.is_some());
+        Answer::page(described.page.clone(), described.policy.clone())
     } else {
         liveness()
     }

@@ -26,6 +26,8 @@ pub(super) enum Operation {
     Liveness,
     Readiness,
     Metrics,
+    ReadDescription,
+    ReadPage,
     ReadTestClock,
     MoveTestClock,
     SaveAdministrationKeys,
@@ -78,6 +80,16 @@ pub(super) struct Route {
 }
 
 impl Route {
+    /// The method of its calls.
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Its path, with `{…}` for ids.
+    pub(super) fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// Whether its calls bring a body.
     pub(super) fn has_body(&self) -> bool {
         self.method != Method::GET && self.method != Method::DELETE
@@ -154,11 +166,23 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
     ROUTES.iter().map(|route| (route.method.as_str(), route.path))
 }
 
+/// The entries below the prefixes.
+pub(super) fn below() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter()
+}
+
+/// The entries outside the prefixes.
+pub(super) fn outside(has_test_clock: bool) -> impl Iterator<Item = &'static Route> + Clone {
+    OUTSIDE.iter().chain(if has_test_clock { TEST_CLOCK } else { &[] })
+}
+
 /// Outside the prefixes, for those who run the broker.
 static OUTSIDE: &[Route] = &[
     route(Method::GET, "/livez", Anyone, &[], Operation::Liveness),
     route(Method::GET, "/readyz", Anyone, &[], Operation::Readiness),
     route(Method::GET, "/metrics", Anyone, &[], Operation::Metrics),
+    route(Method::GET, "/openapi.json", Anyone, &[], Operation::ReadDescription),
+    route(Method::GET, "/docs", Anyone, &[], Operation::ReadPage),
 ];
 
 /// The same, where time is moved by hand; elsewhere these paths do not exist.
@@ -195,6 +219,8 @@ impl Operation {
             Operation::Liveness
             | Operation::Readiness
             | Operation::Metrics
+            | Operation::ReadDescription
+            | Operation::ReadPage
             | Operation::ReadTestClock
             | Operation::MoveTestClock
             | Operation::ListRateTables
@@ -225,6 +251,8 @@ impl Operation {
             Operation::Liveness => "liveness",
             Operation::Readiness => "readiness",
             Operation::Metrics => "metrics",
+            Operation::ReadDescription => "read-description",
+            Operation::ReadPage => "read-page",
             Operation::ReadTestClock => "read-test-clock",
             Operation::MoveTestClock => "move-test-clock",
             Operation::SaveAdministrationKeys => "save-administration-keys",
@@ -318,9 +346,7 @@ impl Router {
             let route = by_method(matched.value.iter().copied(), method)?;
             return Ok(Found { route, version, params: Some(matched.params) });
         }
-        let test_clock = if self.has_test_clock { TEST_CLOCK } else { &[] };
-        let outside = OUTSIDE.iter().chain(test_clock);
-        let same_path = outside.filter(|route| route.path == path);
+        let same_path = outside(self.has_test_clock).filter(|route| route.path == path);
         let route = by_method(same_path, method)?;
         Ok(Found { route, version: Version::V1_1, params: None })
     }

@@ -62,7 +62,7 @@ pub(crate) async fn start_with_test_clock(start: Timestamp) -> TestServer {
     let settings = Settings { awake: AWAKE, segment_bytes: 64 << 10, ..Settings::default() };
     let options = Options { settings, clock: Arc::clone(&clock) as _, ..Options::memory() };
     let broker = Broker::open(options).await.expect("a broker in memory").broker;
-    let metrics_text: MetricsText = Arc::new(String::new);
+    let metrics_text: MetricsText = Arc::new(|| "# figures\n".to_owned());
     listening(broker, metrics_text, Limits::default(), |server| server.with_test_clock(clock)).await
 }
 
