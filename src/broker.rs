@@ -89,7 +89,7 @@ impl Broker {
     /// # Errors
     /// [`Refusal::RateTableExists`], [`Refusal::PricedTwice`].
     pub async fn publish_rate_table(&self, table: NewRateTable) -> Answer<()> {
-        self.check_room()?;
+        self.check_room().await?;
         self.ask_catalogue(|reply| CatalogueMessage::PublishRateTable(table, reply)).await
     }
 
@@ -119,7 +119,7 @@ impl Broker {
         short_name: Text,
         account_id: Text,
     ) -> Answer<Arc<InstanceEntry>> {
-        self.check_room()?;
+        self.check_room().await?;
         self.ask_catalogue(|reply| CatalogueMessage::CreateInstance {
             short_name,
             account_id,
@@ -151,7 +151,7 @@ impl Broker {
     /// [`Refusal::UnknownInstance`], [`Refusal::LineItemInvalid`], [`Refusal::MappedElsewhere`],
     /// [`Refusal::RemovalPending`].
     pub async fn map_line_item(&self, scope: Scope, terms: Terms) -> Answer<LineItemView> {
-        self.check_room()?;
+        self.check_room().await?;
         self.place(scope, terms, CatalogueMessage::MapLineItem).await
     }
 
@@ -196,7 +196,7 @@ impl Broker {
     /// [`Refusal::UnknownInstance`]. A denied item is not an error but a verdict of the answer.
     pub async fn access(&self, scope: Scope, request: Arc<AccessRequest>) -> Answer<AccessAnswer> {
         let instance = self.instance(scope)?;
-        self.check_room()?;
+        self.check_room().await?;
         self.one_off(instance, request, Intent::Act).await
     }
 
@@ -216,7 +216,7 @@ impl Broker {
     /// # Errors
     /// [`Refusal::UnknownInstance`].
     pub async fn create_session(&self, scope: Scope) -> Answer<SessionId> {
-        self.check_room()?;
+        self.check_room().await?;
         let Turn { instance, permit, mut turn, now, deadline } =
             self.turn(scope, Lane::Ordinary).await?;
         let ledger = &self.core().ledger;
@@ -289,7 +289,7 @@ impl Broker {
         on_deny: OnDeny,
     ) -> Answer<AccessAnswer> {
         if !request.items.is_empty() {
-            self.check_room()?; // A halt gives tokens back: it may use the last of the room.
+            self.check_room().await?; // A halt gives tokens back: it may use the last of the room.
         }
         let intent = Intent::Act;
         let message = |call| SessionMessage::Access { request, on_deny, intent, call };
@@ -351,7 +351,7 @@ impl Broker {
     /// # Errors
     /// Only those of the broker itself: a [`Setting`] that exists is valid.
     pub async fn configure(&self, settings: Vec<Setting>, by: Text) -> Answer<Configuration> {
-        self.check_room()?;
+        self.check_room().await?;
         self.ask_catalogue(|reply| CatalogueMessage::Configure { settings, by, reply }).await
     }
 

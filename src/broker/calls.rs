@@ -48,8 +48,9 @@ impl Broker {
     }
 
     /// Space is secured before deciding: what costs tokens is refused while room is short.
-    pub(super) fn check_room(&self) -> Result<(), BrokerError> {
-        if self.journal().has_room() { Ok(()) } else { Err(BrokerError::StorageFull) }
+    pub(super) async fn check_room(&self) -> Result<(), BrokerError> {
+        let secured = timeout_at(self.deadline(), self.journal().secured_room()).await;
+        if secured == Ok(true) { Ok(()) } else { Err(BrokerError::StorageFull) }
     }
 
     pub(super) fn deadline(&self) -> Instant {

@@ -33,7 +33,7 @@ impl Broker {
     /// # Errors
     /// [`Refusal::BadKey`], [`Refusal::TooManyKeys`].
     pub async fn register_keys(&self, keys: Vec<NewKey>) -> Answer<()> {
-        self.check_room()?;
+        self.check_room().await?;
         let checked = keys.into_iter().enumerate().map(|(position, key)| {
             let bad = |error: BadKey| Refusal::BadKey(format!("at {position}: {error}"));
             check_key_id(key.id.as_str()).map_err(bad)?;

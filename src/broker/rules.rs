@@ -33,7 +33,7 @@ impl Broker {
         scope: Scope,
         conditions: Vec<NewCondition>,
     ) -> Answer<Vec<Arc<Condition>>> {
-        self.check_room()?;
+        self.check_room().await?;
         self.place(scope, conditions, CatalogueMessage::SetConditions).await
     }
 
@@ -61,7 +61,7 @@ impl Broker {
         activation_id: &str,
         change: ActionsChange,
     ) -> Answer<LineItemView> {
-        self.check_room()?;
+        self.check_room().await?;
         let value = (activation_id.to_owned(), change);
         self.place(scope, value, CatalogueMessage::ChangeActions).await
     }

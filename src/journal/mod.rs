@@ -301,6 +301,12 @@ impl Journal {
         self.inner.ahead.has_room()
     }
 
+    /// The same, but it waits for the next segment where none is ready and none has failed: the
+    /// one that makes them may be behind without any want of space.
+    pub async fn secured_room(&self) -> bool {
+        self.inner.ahead.secured().await
+    }
+
     /// Turns `Some` once, when a write or sync has failed.
     pub fn failure(&self) -> watch::Receiver<Option<JournalDown>> {
         self.inner.line.failure()

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::disk::{Disk, DiskFile};
@@ -27,6 +28,8 @@ pub(super) struct Prepared {
 pub(super) struct Ahead {
     state: Mutex<State>,
     changed: Condvar,
+    /// An attempt has ended, or all of it has.
+    ended: Notify,
     disk: Arc<dyn Disk>,
     segment_bytes: u64,
     wanted: usize,
@@ -45,6 +48,13 @@ struct State {
     closing: bool,
 }
 
+impl State {
+    fn has_room(&self) -> bool {
+        let ready = self.ready.len();
+        ready >= ROOM_SEGMENTS_MIN || (ready > 0 && self.failed.is_none())
+    }
+}
+
 impl Ahead {
     /// `ready` are at hand, `next` is the index after them.
     pub(super) fn new(
@@ -58,6 +68,7 @@ impl Ahead {
         Ahead {
             state: Mutex::new(state),
             changed: Condvar::new(),
+            ended: Notify::new(),
             disk,
             segment_bytes: options.segment_bytes,
             wanted: options.prepared_segments,
@@ -66,11 +77,24 @@ impl Ahead {
     }
 
     /// Whether there is room for what is decided now. One segment ahead will do while the next is
-    /// in the making: that is haste, not want of space.
+    /// in the making.
     pub(super) fn has_room(&self) -> bool {
-        let state = self.lock();
-        let ready = state.ready.len();
-        ready >= ROOM_SEGMENTS_MIN || (ready > 0 && state.failed.is_none())
+        self.lock().has_room()
+    }
+
+    /// The same, but where the preparer is only behind, its next attempt decides: that is haste,
+    /// not want of space.
+    pub(super) async fn secured(&self) -> bool {
+        loop {
+            let ended = self.ended.notified(); // From here on, not from when it is awaited.
+            {
+                let state = self.lock();
+                if state.has_room() || state.failed.is_some() || state.closing {
+                    return state.has_room();
+                }
+            }
+            ended.await;
+        }
     }
 
     /// The next segment. If none is ready, waits for one attempt of the preparer.
@@ -98,6 +122,7 @@ impl Ahead {
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.changed.notify_all();
+        self.ended.notify_waiters();
     }
 
     /// The preparer's thread: until closed.
@@ -126,6 +151,7 @@ impl Ahead {
             }
             drop(state);
             self.changed.notify_all();
+            self.ended.notify_waiters();
         }
     }
 

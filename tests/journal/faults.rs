@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Waker};
 
 use farebox::journal::{Disk, DiskFile, Journal, JournalDown, Known, MemoryDisk};
 
@@ -42,6 +44,8 @@ struct State {
     failed: usize,
     /// The disk is full: nothing can be created.
     no_new_files: bool,
+    /// The disk is slow: whoever creates something waits until this is over.
+    is_slow: bool,
     /// The next sync of this file fails, and only that.
     fail_next_sync_of: Option<String>,
     /// Files whose sync has failed: nobody may sync or write them again.
@@ -111,6 +115,9 @@ impl Disk for FaultyDisk {
     }
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.checked("create", name)?;
+        while self.state().is_slow {
+            std::thread::yield_now();
+        }
         if self.state().no_new_files {
             return Err(error(Kind::Enospc));
         }
@@ -337,6 +344,30 @@ fn want_of_room_is_seen_before_it_hurts_and_ends_when_there_is_space_again() {
     }
     extend(&journal, last + 1, &[last + 2]);
     survives(&disk.memory.after_power_cut(0), last + 2, last + 2, "after want of room");
+}
+
+#[test]
+fn a_segment_that_is_late_is_waited_for_and_is_no_want_of_room() {
+    for full in [false, true] {
+        let disk = FaultyDisk::default();
+        let shared = Arc::new(disk.clone());
+        let journal = reopen_with(shared, small(), None).unwrap().recovered.journal;
+        disk.state().is_slow = true;
+        let mut last = 0;
+        while journal.has_room() {
+            last += 1;
+            extend(&journal, last - 1, &[last]);
+        }
+        let mut secured = pin!(journal.secured_room());
+        let poll = secured.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll.is_pending(), "nobody knows yet");
+        {
+            let mut state = disk.state();
+            (state.no_new_files, state.is_slow) = (full, false);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        assert_eq!(runtime.block_on(secured), !full);
+    }
 }
 
 #[test]
