@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::dice::{self, Dice};
-use crate::process::{Answer, Caller, HANG, Served, ran, serve, text};
+use crate::process::{Answer, Caller, HANG, Served, ran, serve, string, text};
 use crate::world::{World, asking};
 
 const ONE_OFF_CLIENTS: u64 = 12;
@@ -133,7 +133,7 @@ impl Client {
         self.insist(caller, instance, place).await?;
         let (_, _, bytes) = self.asked.get(place)?.answer.clone()?;
         let created: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-        let path = format!("/api/v1.0/sessions/{}", created["sessionId"].as_str().expect("an id"));
+        let path = format!("/api/v1.0/sessions/{}", string(&created, "/sessionId"));
         let set = asking(1 + self.dice.below(5), 0, r#""rollbackOnDeny":true,"#);
         let place = self.ask(format!("PUT {path}"), set, 0);
         self.insist(caller, instance, place).await?;
