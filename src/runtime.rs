@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use farebox::auth::Verifier;
 use farebox::broker::{Broker, Opened, Options};
-use farebox::config::Idempotency;
+use farebox::config::{Idempotency, Sessions};
 use farebox::domain::time::Timestamp;
 use farebox::env::{Clock as _, SystemClock, TestClock};
 use farebox::http;
@@ -59,10 +59,12 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
 }
 
 async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
-    let Serve { listen, data, issuer, test_clock, idempotency_keep, idempotency_keys } = arguments;
+    let Serve { listen, data, issuer, test_clock, .. } = arguments;
     let mut options = Options::directory(&data);
-    options.settings.idempotency =
-        Idempotency { keep: idempotency_keep, keys_max: idempotency_keys };
+    let (keep, keys_max) = (arguments.idempotency_keep, arguments.idempotency_keys);
+    options.settings.idempotency = Idempotency { keep, keys_max };
+    let (max, per_instance_max) = (arguments.sessions, arguments.sessions_per_instance);
+    options.settings.sessions = Sessions { max, per_instance_max };
     let test_clock = test_clock.then(|| test_clock_for(&data));
     if let Some(clock) = &test_clock {
         options.clock = Arc::clone(clock) as _;

@@ -61,6 +61,8 @@ async fn every_command_explains_every_flag() {
                 "--test-clock",
                 "--idempotency-keep <TIME>",
                 "--idempotency-keys <NUMBER>",
+                "--sessions <NUMBER>",
+                "--sessions-per-instance <NUMBER>",
             ][..],
         ),
         (&["explain"], &["--data <DIR>", "--format <FORMAT>", "<CORRELATION_ID>"]),
