@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::process::{Caller, Served, serve, string, text, through_shell};
+use crate::process::{Caller, Served, serve, serving, string, text, through_shell};
 
 const TABLE: &str = r#"{"effectiveFrom":1698849852000,"series":"P","version":"1","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#;
 const LINE_ITEM: &str = r#"{"activationId":"ACT01","state":"DEPLOYED","quantity":1000000,"start":0,"end":253402300000000,"attributes":{"elastic":true,"rateTableSeries":"P"}}"#;
@@ -46,6 +46,53 @@ async fn g1_without_descriptors_nobody_new_gets_in_and_nobody_is_thrown_out() {
     let charged = late.call(&access, None, ASK).await;
     assert_eq!(charged.pointer("/requestedItems/0/totalTokensCharged"), Some(&json!(3)));
     served.stop().await;
+}
+
+/// What is there at a start stays, however many they are, and counts.
+#[tokio::test]
+async fn g2_sessions_above_the_limit_of_a_new_start_stay_and_no_other_comes() {
+    let home = tempfile::tempdir().expect("a directory");
+    let served = serve(home.path()).await;
+    let mut admin = served.administration().await;
+    let (instance, _) = furnished(&mut admin).await;
+    let create = json!({"instanceId": instance}).to_string();
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let created = admin.call("POST /api/v1.1/sessions", None, &create).await;
+        sessions.push(string(&created, "/sessionId"));
+    }
+    served.stop().await;
+    for flag in ["--sessions", "--sessions-per-instance"] {
+        let mut command = serving(home.path());
+        command.args([flag, "2"]);
+        let served = Served::from(command, home.path()).await;
+        let mut admin = served.administration().await;
+        let refused = admin.attempt("POST /api/v1.1/sessions", None, &create).await;
+        let refused = refused.expect("an answer");
+        assert_eq!(refused.status, 429, "{flag}: {refused:?}");
+        for session in &sessions {
+            admin.call(&format!("POST /api/v1.1/sessions/{session}/heartbeat"), None, "").await;
+        }
+        for _ in 0..2 {
+            let session = sessions.pop().expect("three are live");
+            admin.call(&format!("DELETE /api/v1.1/sessions/{session}"), None, "").await;
+        }
+        for _ in 0..2 {
+            if let Some(created) = admin.attempt("POST /api/v1.1/sessions", None, &create).await
+                && created.status == 200
+            {
+                sessions.push(string(&created.body, "/sessionId"));
+            }
+        }
+        assert_eq!(sessions.len(), 2, "{flag}: one place was free");
+        // The next round begins with three again.
+        served.stop().await;
+        let served = serve(home.path()).await;
+        let created =
+            served.administration().await.call("POST /api/v1.1/sessions", None, &create).await;
+        sessions.push(string(&created, "/sessionId"));
+        served.stop().await;
+    }
 }
 
 /// How many lines the metrics have, and how many bytes.

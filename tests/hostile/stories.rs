@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::http_client::{Client, bytes_of};
@@ -77,4 +78,66 @@ async fn e22_a_client_that_reads_nothing_is_charged_once_and_let_go() {
     assert_eq!(client.answer().await.status, 200);
     let three = farebox::domain::tokens::Tokens::whole(3);
     assert_eq!(before.checked_add(three), Some(world.picture().await.used));
+}
+
+/// A byte a second is as good as silence: the limits count from the first byte.
+#[tokio::test]
+async fn e12_e13_who_sends_a_byte_a_second_has_no_more_time_than_who_sends_nothing() {
+    let world = World::new(Limited::default()).await;
+    let head = world.filled(
+        "POST /api/v1.1/instances/$ACME/access-request\nauthorization: Bearer $ADMIN\n\
+         content-type: application/json\ncontent-length: 1000",
+    );
+    let last = world.last();
+    for (first, limit) in [("GET /livez HTTP/1.1\r\nx: ".to_owned(), 5), (bytes_of(&head, ""), 10)]
+    {
+        let mut client = world.server.connect().await;
+        tokio::time::pause(); // From here on time passes when everybody waits.
+        let began = Instant::now();
+        client.send(first.as_bytes()).await;
+        let second = Duration::from_secs(1);
+        let limit = second * limit;
+        loop {
+            // Whatever comes, an answer or the end, the server has had enough.
+            let mut byte = [0];
+            match tokio::time::timeout(second, client.stream.peek(&mut byte)).await {
+                Err(_) => client.send(b"y").await,
+                Ok(_) => break,
+            }
+        }
+        let took = began.elapsed();
+        tokio::time::resume();
+        assert!(limit <= took && took <= limit * 3 / 2, "it was let go after {took:?}");
+    }
+    assert_eq!(world.last(), last, "nothing was asked");
+}
+
+/// Many ask at once for the last places: as many get one as there are.
+#[tokio::test]
+async fn g2_of_many_who_create_sessions_at_once_as_many_succeed_as_there_is_room() {
+    let limited =
+        Limited { sessions: Some(20), sessions_per_instance: Some(12), ..Limited::default() };
+    let world = World::new(limited).await; // Two live sessions in `$ACME`, one in `$OTHER`.
+    let mut callers = JoinSet::new();
+    for number in 0..64 {
+        let instance = if number % 2 == 0 { "$ACME" } else { "$OTHER" };
+        let body = world.filled(&format!(r#"{{"instanceId":"{instance}"}}"#));
+        let head = world.filled(
+            "POST /api/v1.1/sessions\nauthorization: Bearer $ADMIN\ncontent-type: application/json",
+        );
+        let mut client = world.server.connect().await;
+        callers.spawn(async move { (number % 2, client.request(&head, &body).await.outcome()) });
+    }
+    let mut created = [0, 0];
+    while let Some(ended) = callers.join_next().await {
+        let (whose, (status, code)) = ended.expect("a caller comes to its end");
+        match (status, code.as_str()) {
+            (200, "ok") => *created.get_mut(whose).expect("one of two") += 1,
+            (429, "session-quota") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let [acme, other] = created;
+    assert_eq!(acme + other, 17, "{created:?}");
+    assert!(acme <= 10 && other <= 11, "{created:?}");
 }

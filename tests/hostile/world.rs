@@ -8,8 +8,9 @@ use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
-use crate::http_client::Client;
+use crate::http_client::{Client, bytes_of};
 use crate::server::{TestServer, start_like, text};
 use crate::text::{Names, filled};
 
@@ -30,9 +31,9 @@ const SHORTHANDS: [(&str, &str); 3] = [
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limited {
-    sessions: Option<usize>,
-    sessions_per_instance: Option<usize>,
-    idempotency_keys: Option<usize>,
+    pub(crate) sessions: Option<usize>,
+    pub(crate) sessions_per_instance: Option<usize>,
+    pub(crate) idempotency_keys: Option<usize>,
 }
 
 impl Limited {
@@ -113,6 +114,10 @@ impl World {
         self.done("PUT /api/v1.1/sessions/$ACTIVE", set).await;
         self.done("PUT /api/v1.1/sessions/$FOREIGN", set).await;
         self.server.admin(&self.filled("DELETE /api/v1.1/sessions/$ENDED"), "").await;
+        let close = self.filled("DELETE /api/v1.1/sessions/$ACTIVE\nauthorization: Bearer $ADMIN");
+        let close = bytes_of(&close, "");
+        self.name("CLOSE_LENGTH", close.len().to_string());
+        self.name("CLOSE", close);
     }
 
     pub(crate) fn name(&mut self, name: &str, id: String) {
@@ -130,18 +135,21 @@ impl World {
         answer.json()
     }
 
-    /// The connection that is looked through has been idle for too long.
-    pub(crate) fn time_has_passed(&mut self) {
-        self.looking = None;
-    }
-
     async fn look(&mut self, path: &str) -> String {
         let head = self.filled(&format!("GET /api/v1.1{path}\nauthorization: Bearer $ADMIN"));
         let mut client = match self.looking.take() {
             Some(client) => client,
             None => self.server.connect().await,
         };
-        let answer = client.request(&head, "").await;
+        let _ = client.stream.write_all(bytes_of(&head, "").as_bytes()).await;
+        let answer = match client.try_answer().await {
+            Some(answer) => answer,
+            None => {
+                // It was idle for too long.
+                client = self.server.connect().await;
+                client.request(&head, "").await
+            }
+        };
         // A session may have been forgotten: that is a state too.
         assert!([200, 404].contains(&answer.status), "{path}: {answer:?}");
         self.looking = Some(client);
