@@ -15,7 +15,7 @@ use crate::journal::format;
 
 /// What became of the key of a call.
 pub enum Key {
-    /// The call is the first under it: make it with [`Broker::under`].
+    /// The call is the first under it: make it with `Broker::under`.
     First(Reservation),
     /// It was made before: this is its answer, and the record that has it.
     Answered(Sequence, FirstAnswer),
