@@ -3,6 +3,7 @@
 
 mod calls;
 mod keyed;
+mod keys;
 mod open;
 mod rules;
 mod usage;
@@ -19,19 +20,18 @@ pub use usage::{UsagePage, UsageQuery};
 
 use self::calls::Turn;
 use self::keyed::Carried;
-pub use self::keyed::{Key, Reservation};
+pub(crate) use self::keyed::Key;
 use crate::actors::alarm::catch_up_all;
 use crate::actors::{
     CatalogueMessage, Core, Draft, Instance, Intent, Lane, NotAppended, Owner, Reply,
     SessionMessage, Versioned, out_of_order,
 };
-use crate::auth::{BadKey, Scope, check_key_id, check_public_key};
+use crate::auth::Scope;
 use crate::config::Settings;
 use crate::domain::catalogue::InstanceEntry;
 use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{CorrelationId, InstanceId, Sequence, SessionId, SessionNumber, Text};
-use crate::domain::keys::RegisteredKey;
 use crate::domain::limits::SESSIONS_LISTED_MAX;
 use crate::domain::line_item::Terms;
 use crate::domain::rates::{NewRateTable, RateTable};
@@ -145,24 +145,6 @@ impl Broker {
         self.ask_catalogue(|reply| CatalogueMessage::DefaultInstance { account_id, reply }).await
     }
 
-    /// Registers a public key, or replaces the one of its class and id (spec 2.1). When it was
-    /// first registered is noted by the broker.
-    ///
-    /// # Errors
-    /// [`Refusal::BadKey`].
-    pub async fn register_key(&self, key: RegisteredKey) -> Answer<()> {
-        self.check_room()?;
-        let bad = |error: BadKey| Refusal::BadKey(error.to_string());
-        check_key_id(key.id.as_str()).map_err(bad)?;
-        check_public_key(&key.pem).map_err(bad)?;
-        self.ask_catalogue(|reply| CatalogueMessage::RegisterKey(key, reply)).await
-    }
-
-    /// The registered keys.
-    pub fn keys(&self) -> Vec<Arc<RegisteredKey>> {
-        self.core().ledger.tenant().keys.values().cloned().collect()
-    }
-
     /// Maps a line item, or replaces its terms entirely; what was used stays (spec 2.3).
     ///
     /// # Errors
@@ -247,7 +229,7 @@ impl Broker {
             let record = Record { at: now, event };
             let owner = [Owner::Session(id)];
             let settling = |reply: Reply<SessionId>| reply.with(Ok(id));
-            let kept = reply.keep(Ok(&id));
+            let kept = reply.keep(Ok(&id))?;
             let draft = Draft { record: &record, keyed: kept.as_deref() };
             match ledger.append(&instance, &basis, draft, owner, reply, settling) {
                 Ok(sequence) => {

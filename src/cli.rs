@@ -62,6 +62,15 @@ pub(crate) struct Serve {
     /// The `iss` that every token must have; without it any is accepted.
     #[arg(long, env = "FAREBOX_ISSUER", value_name = "S")]
     pub(crate) issuer: Option<String>,
+    /// Registers an administration key, unless it is registered already; may be repeated.
+    ///
+    /// FILE has its public half in PEM. A new directory that is given one makes no pair of its own.
+    /// A key that was deleted comes back with the next start, as long as it is named here.
+    #[arg(long = "administration-key", value_name = "ID=FILE", value_parser = key_file)]
+    pub(crate) administration_keys: Vec<KeyFile>,
+    /// The same for a client key.
+    #[arg(long = "client-key", value_name = "ID=FILE", value_parser = key_file)]
+    pub(crate) client_keys: Vec<KeyFile>,
     /// Time stands still until `POST /test/clock` moves it: hours of sessions in milliseconds.
     ///
     /// A directory that was served so is never served otherwise.
@@ -88,6 +97,14 @@ pub(crate) struct Serve {
         value_name = "NUMBER"
     )]
     pub(crate) idempotency_keys: usize,
+    /// How many of them one instance may have.
+    #[arg(
+        long,
+        env = "FAREBOX_IDEMPOTENCY_KEYS_PER_INSTANCE",
+        default_value_t = 250_000,
+        value_name = "NUMBER"
+    )]
+    pub(crate) idempotency_keys_per_instance: usize,
     /// How many sessions may be live at once, at about 1 KB of memory each.
     #[arg(long, env = "FAREBOX_SESSIONS", default_value_t = 1_000_000, value_name = "NUMBER")]
     pub(crate) sessions: usize,
@@ -99,6 +116,15 @@ pub(crate) struct Serve {
         value_name = "NUMBER"
     )]
     pub(crate) sessions_per_instance: usize,
+}
+
+/// A public key that is named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyFile {
+    /// What tokens call it.
+    pub(crate) id: String,
+    /// Where it is.
+    pub(crate) path: PathBuf,
 }
 
 /// Whose token.
@@ -250,6 +276,16 @@ pub(crate) fn say(text: &str) -> Result<(), String> {
     said.map_err(|error| format!("stdout cannot be written: {error}"))
 }
 
+/// Reads `ID=FILE`.
+fn key_file(text: &str) -> Result<KeyFile, String> {
+    match text.split_once('=') {
+        Some((id, path)) if !id.is_empty() && !path.is_empty() => {
+            Ok(KeyFile { id: id.to_owned(), path: PathBuf::from(path) })
+        }
+        Some(_) | None => Err("say ID=FILE, such as `ops-2=ops-2.public.pem`".to_owned()),
+    }
+}
+
 /// The longest that a token may hold: ten years.
 const EXPIRES_SECONDS_MAX: u64 = 3650 * 86_400;
 
@@ -288,6 +324,15 @@ mod tests {
         assert_eq!(duration("30d"), Ok(Duration::from_secs(2_592_000)));
         for text in ["", "h", "1", "-1h", "1.5h", "0s", "1y", "3651d", "99999999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_an_id_and_a_file() {
+        let expected = KeyFile { id: "ops".to_owned(), path: PathBuf::from("a=b.pem") };
+        assert_eq!(key_file("ops=a=b.pem"), Ok(expected));
+        for text in ["", "ops", "=ops.pem", "ops="] {
+            assert!(key_file(text).is_err(), "{text}");
         }
     }
 

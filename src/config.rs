@@ -33,11 +33,17 @@ pub struct Idempotency {
     /// 1,000,000 unless said, at some 200 bytes each. What is kept is never dropped early: one key
     /// more is refused.
     pub keys_max: usize,
+    /// 250,000 unless said: what one instance may have of them.
+    pub keys_max_per_instance: usize,
 }
 
 impl Default for Idempotency {
     fn default() -> Idempotency {
-        Idempotency { keep: Duration::from_secs(86_400), keys_max: 1_000_000 }
+        Idempotency {
+            keep: Duration::from_secs(86_400),
+            keys_max: 1_000_000,
+            keys_max_per_instance: 250_000,
+        }
     }
 }
 

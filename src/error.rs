@@ -41,14 +41,21 @@ pub enum BrokerError {
     #[error("the first request under this idempotency key is not answered yet: ask again")]
     KeyInProgress,
     /// No further idempotency key can be kept.
-    #[error("{limit} idempotency keys are kept, the limit: the oldest are forgotten in time")]
+    #[error(
+        "{limit} idempotency keys are kept, the limit: the oldest is forgotten in {retry_after} s"
+    )]
     KeyQuota {
+        /// The limit that was met: that of all, or of one instance.
+        limit: usize,
+        /// In how many seconds there may be room.
+        retry_after: u64,
+    },
+    /// The journal is being read back for others: usage rows, or a decision that is explained.
+    #[error("{limit} such calls read the journal at once, the limit: come back")]
+    JournalBusy {
         /// The limit that was met.
         limit: usize,
     },
-    /// A decision is being explained: one at a time.
-    #[error("another decision is being explained: come back")]
-    ExplanationBusy,
     /// The instance was taken the whole time; nothing was decided.
     #[error("the instance was busy all the time: come back")]
     Busy,
@@ -70,7 +77,9 @@ pub enum BrokerError {
     #[error("the request met a fault of ours and changed nothing")]
     Fault,
     /// No answer in time, or its maker died.
-    #[error("no answer came within {waited:?}: the outcome is unknown, look before you repeat")]
+    #[error(
+        "no answer came within {waited:?}: the outcome is unknown: repeat it under its idempotency key, or look first"
+    )]
     NoAnswer {
         /// How long was waited.
         waited: Duration,
@@ -124,7 +133,7 @@ impl BrokerError {
             BrokerError::KeyReused => "key-reused",
             BrokerError::KeyInProgress => "in-progress",
             BrokerError::KeyQuota { .. } => "key-quota",
-            BrokerError::ExplanationBusy => "explanation-busy",
+            BrokerError::JournalBusy { .. } => "journal-busy",
             BrokerError::Busy => "instance-busy",
             BrokerError::StorageFull => "storage-full",
             BrokerError::RecordTooLong { .. } => "record-too-long",
@@ -145,7 +154,7 @@ impl BrokerError {
             | BrokerError::KeyReused
             | BrokerError::KeyInProgress
             | BrokerError::KeyQuota { .. }
-            | BrokerError::ExplanationBusy
+            | BrokerError::JournalBusy { .. }
             | BrokerError::Busy
             | BrokerError::StorageFull
             | BrokerError::RecordTooLong { .. }

@@ -11,6 +11,7 @@ use std::path::Path;
 use self::again::Before;
 use crate::actors::recovery::State;
 use crate::broker::OpenError;
+use crate::domain::balance::LineItemBalance;
 use crate::domain::charge::Verdict;
 use crate::domain::charge::explain::ItemExplained;
 use crate::domain::event::{Event, Next};
@@ -53,7 +54,7 @@ pub struct Explanation {
     /// What would have been given back, had it been granted: the decision counted with it.
     pub refunds_counted: Vec<GivenBack>,
     /// The balances from then on of the line items that it touched.
-    pub balances: Vec<BalanceAfter>,
+    pub balances: Vec<LineItemBalance>,
     /// Whether deciding it again comes to what its record says.
     pub consistent: bool,
 }
@@ -69,8 +70,10 @@ pub enum Kind {
     AutomaticCharge,
     /// A session that was closed.
     Close,
-    /// A session that ended by itself.
-    Expiry,
+    /// A session that ended because no heartbeat had come.
+    MissedHeartbeat,
+    /// A session that ended because it had used nothing for too long.
+    IdleLimit,
 }
 
 impl Kind {
@@ -81,7 +84,8 @@ impl Kind {
             Kind::Session => "SESSION",
             Kind::AutomaticCharge => "AUTOMATIC_CHARGE",
             Kind::Close => "CLOSE",
-            Kind::Expiry => "EXPIRY",
+            Kind::MissedHeartbeat => "MISSED_HEARTBEAT",
+            Kind::IdleLimit => "IDLE_LIMIT",
         }
     }
 }
@@ -110,17 +114,6 @@ pub struct GivenBack {
     pub tokens: Tokens,
     /// Through which action it had been charged.
     pub action: Option<ActionId>,
-}
-
-/// A balance after the decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BalanceAfter {
-    /// Whose.
-    pub activation_id: Text,
-    /// What was used.
-    pub used: Tokens,
-    /// What was left with the overdraft. `None`: without bound.
-    pub available: Option<Tokens>,
 }
 
 /// Why there is no explanation, although there may be such a decision.

@@ -37,7 +37,7 @@ pub(crate) fn run(wanted: &Usage) -> Result<Ending, String> {
 
 fn write(wanted: &Usage, bar: &ProgressBar) -> Result<Exported, UsageError> {
     let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut writer = Writer::new(wanted.format.into(), out)?;
+    let mut writer = Writer::new(wanted.format.into(), out);
     let exported = usage::export(
         &wanted.data,
         Sequence::new(wanted.after),

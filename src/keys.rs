@@ -5,35 +5,80 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use farebox::auth::{Role, TokenRequest, generate_key_pair, sign};
+use farebox::auth::{
+    Role, TokenRequest, canonical_public_key, check_key_id, generate_key_pair, sign,
+};
 use farebox::broker::Broker;
 use farebox::domain::ids::Text;
-use farebox::domain::keys::{KeyClass, RegisteredKey};
+use farebox::domain::keys::{KeyClass, NewKey, RegisteredKey};
 use farebox::env::{Clock, SystemClock};
 
-use crate::cli::{Token, TokenRole, say};
+use crate::cli::{KeyFile, Token, TokenRole, say};
 
 const ADMINISTRATION: (&str, KeyClass) = ("administration-1", KeyClass::Administration);
 const CLIENT: (&str, KeyClass) = ("client-1", KeyClass::Client);
 
-/// Makes and registers the first keys of a new directory. A start that was interrupted between the
-/// two goes on with the files it finds.
-pub(crate) async fn ensure(broker: &Broker, data: &Path) -> Result<(), String> {
+/// Reads the public keys that the command line names.
+pub(crate) fn read(administration: &[KeyFile], client: &[KeyFile]) -> Result<Vec<NewKey>, String> {
+    let flags = [
+        ("--administration-key", KeyClass::Administration, administration),
+        ("--client-key", KeyClass::Client, client),
+    ];
+    let mut keys = Vec::new();
+    for (flag, class, files) in flags {
+        for file in files {
+            let wrong = |why: String| format!("{flag} {}={}: {why}", file.id, file.path.display());
+            let key = read_one(class, file).map_err(wrong)?;
+            if keys.iter().any(|other: &NewKey| (other.class, &other.id) == (class, &key.id)) {
+                return Err(wrong("the id is there twice".to_owned()));
+            }
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+fn read_one(class: KeyClass, file: &KeyFile) -> Result<NewKey, String> {
+    check_key_id(&file.id).map_err(|error| error.to_string())?;
+    let id = Text::new(&file.id).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(&file.path).map_err(|error| error.to_string())?;
+    let pem = canonical_public_key(&text).map_err(|error| format!("the file {error}"))?;
+    Ok(NewKey { id, class, pem })
+}
+
+/// Registers the keys that were given, and in a new directory makes a pair of each class of which
+/// none was. A start that was interrupted before it registered goes on with the files it finds.
+pub(crate) async fn ensure(broker: &Broker, data: &Path, given: Vec<NewKey>) -> Result<(), String> {
     let registered = broker.keys();
+    // The last administration key cannot be deleted. A client key can: it must not come back.
+    let is_new = !registered.iter().any(|key| key.class == KeyClass::Administration);
+    let mut keys = given;
     for (id, class) in [ADMINISTRATION, CLIENT] {
-        if registered.iter().any(|key| key.class == class) {
+        if is_new && !keys.iter().any(|key| key.class == class) {
+            let pem = public_half(data, id);
+            let pem = pem.map_err(|error| format!("the key pair {id}: {error}"))?;
+            let id = Text::new(id).map_err(|error| error.to_string())?;
+            keys.push(NewKey { id, class, pem });
+        } else if registered.iter().any(|key| key.class == class && key.id.as_str() == id) {
             let path = pem_path(data, id);
             if !path.exists() {
                 tracing::warn!(path = %path.display(), "the private key is gone: no more tokens");
             }
-            continue;
         }
-        let pem = public_half(data, id).map_err(|error| format!("the key pair {id}: {error}"))?;
-        let id = Text::new(id).map_err(|error| error.to_string())?;
-        let key = RegisteredKey { id, class, pem, created: broker.now() };
-        broker.register_key(key).await.map_err(|error| error.to_string())?;
+    }
+    keys.retain(|key| !registered.iter().any(|known| is_same(known, key)));
+    if keys.is_empty() {
+        return Ok(());
+    }
+    broker.register_keys(keys.clone()).await.map_err(|error| error.to_string())?;
+    for key in keys {
+        tracing::info!(id = %key.id, kind = key.class.as_str(), "a key is registered");
     }
     Ok(())
+}
+
+fn is_same(known: &RegisteredKey, key: &NewKey) -> bool {
+    (known.class, &known.id, &known.pem) == (key.class, &key.id, &key.pem)
 }
 
 /// The public half of a pair on disk, made if it is not there.

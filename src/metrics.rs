@@ -2,7 +2,8 @@
 //! where to.
 
 /// Tokens that were signed by a registered key of one class and claim the other. No labels. Never
-/// anything but 0 in peace: whoever holds that key is trying to pass for more than it is.
+/// anything but 0 in peace: whoever holds that key is trying to pass for more than it is. Raise an
+/// alarm on any growth; the log names the key.
 pub const AUTH_ROLE_FORGERIES_TOTAL: &str = "farebox_auth_role_forgeries_total";
 
 /// Broker time in which nobody was there: sessions were neither charged nor ended, and clients used

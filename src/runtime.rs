@@ -59,12 +59,16 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
 }
 
 async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
+    let mut options = Options::directory(&arguments.data);
+    options.settings.idempotency = Idempotency {
+        keep: arguments.idempotency_keep,
+        keys_max: arguments.idempotency_keys,
+        keys_max_per_instance: arguments.idempotency_keys_per_instance,
+    };
+    options.settings.sessions =
+        Sessions { max: arguments.sessions, per_instance_max: arguments.sessions_per_instance };
+    let given = keys::read(&arguments.administration_keys, &arguments.client_keys)?;
     let Serve { listen, data, issuer, test_clock, .. } = arguments;
-    let mut options = Options::directory(&data);
-    let (keep, keys_max) = (arguments.idempotency_keep, arguments.idempotency_keys);
-    options.settings.idempotency = Idempotency { keep, keys_max };
-    let (max, per_instance_max) = (arguments.sessions, arguments.sessions_per_instance);
-    options.settings.sessions = Sessions { max, per_instance_max };
     let test_clock = test_clock.then(|| test_clock_for(&data));
     if let Some(clock) = &test_clock {
         options.clock = Arc::clone(clock) as _;
@@ -80,10 +84,9 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
         );
     }
     tracing::info!(%last, replayed, "the journal is read back");
-    keys::ensure(&broker, &data).await?;
+    keys::ensure(&broker, &data, given).await?;
     let verifier = Arc::new(Verifier::new(issuer, Arc::new(SystemClock::new())));
-    let registered: Vec<_> = broker.keys().iter().map(|key| key.as_ref().clone()).collect();
-    verifier.set_keys(&registered).map_err(|error| error.to_string())?;
+    broker.supply_keys(&verifier).map_err(|error| error.to_string())?;
 
     let listener = TcpListener::bind(listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;

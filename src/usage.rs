@@ -162,21 +162,23 @@ pub enum Writer<W: Write> {
     /// See [`Format::Ndjson`].
     Ndjson(W),
     /// See [`Format::Csv`].
-    Csv(Box<csv::Writer<W>>),
+    Csv {
+        /// What knows commas and quotes.
+        writer: Box<csv::Writer<W>>,
+        /// Whether the names of the columns are written.
+        is_begun: bool,
+    },
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins.
-    ///
-    /// # Errors
-    /// What writing says.
-    pub fn new(format: Format, out: W) -> io::Result<Writer<W>> {
+    /// Nothing is written before there is a row, or it is known that there is none.
+    pub fn new(format: Format, out: W) -> Writer<W> {
         match format {
-            Format::Ndjson => Ok(Writer::Ndjson(out)),
+            Format::Ndjson => Writer::Ndjson(out),
             Format::Csv => {
-                let mut writer = csv::Writer::from_writer(out);
-                writer.write_record(COLUMNS.map(upper_case))?;
-                Ok(Writer::Csv(Box::new(writer)))
+                let mut builder = csv::WriterBuilder::new();
+                let writer = builder.terminator(csv::Terminator::CRLF).from_writer(out);
+                Writer::Csv { writer: Box::new(writer), is_begun: false }
             }
         }
     }
@@ -188,7 +190,8 @@ impl<W: Write> Writer<W> {
     pub fn row(&mut self, line: &UsageLine<'_>) -> io::Result<()> {
         match self {
             Writer::Ndjson(out) => out.write_all(&line.to_json()),
-            Writer::Csv(writer) => {
+            Writer::Csv { writer, is_begun } => {
+                begin(writer, is_begun)?;
                 let cells = line.cells();
                 Ok(writer.write_record(cells.iter().map(|cell| csv_text(cell).into_owned()))?)
             }
@@ -202,9 +205,20 @@ impl<W: Write> Writer<W> {
     pub fn finish(self) -> io::Result<()> {
         match self {
             Writer::Ndjson(mut out) => out.flush(),
-            Writer::Csv(mut writer) => writer.flush(),
+            Writer::Csv { mut writer, mut is_begun } => {
+                begin(&mut writer, &mut is_begun)?;
+                writer.flush()
+            }
         }
     }
+}
+
+/// The names of the columns come first.
+fn begin<W: Write>(writer: &mut csv::Writer<W>, is_begun: &mut bool) -> io::Result<()> {
+    if !std::mem::replace(is_begun, true) {
+        writer.write_record(COLUMNS.map(upper_case))?;
+    }
+    Ok(())
 }
 
 /// `activationId` is `ACTIVATION_ID` in the reference, and in CSV.
@@ -219,8 +233,9 @@ fn upper_case(name: &str) -> String {
     upper
 }
 
-/// A spreadsheet takes text that begins like this for a formula and runs it.
-const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// A spreadsheet takes text that begins like this for a formula and runs it; the last four are wide
+/// forms of the first.
+const FORMULA_STARTS: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
 
 /// Somebody else's text is never a formula: an apostrophe says so.
 fn csv_text<'a>(cell: &'a Cell<'_>) -> Cow<'a, str> {
@@ -272,6 +287,14 @@ pub enum UsageError {
         /// Why.
         reason: String,
     },
+    /// There is no such record to go on after.
+    #[error("there is no record {after}: the last one is {last}")]
+    Beyond {
+        /// After which rows were wanted.
+        after: Sequence,
+        /// The last record.
+        last: Sequence,
+    },
     /// The rows could not be written.
     #[error("writing the rows: {0}")]
     Write(#[from] io::Error),
@@ -282,7 +305,9 @@ impl UsageError {
     pub fn is_wrong(&self) -> bool {
         match self {
             UsageError::Journal(error) => error.is_wrong(),
-            UsageError::Read(ReadError::Damaged { .. }) | UsageError::Record { .. } => true,
+            UsageError::Read(ReadError::Damaged { .. })
+            | UsageError::Record { .. }
+            | UsageError::Beyond { .. } => true,
             UsageError::Read(ReadError::Io { .. })
             | UsageError::Directory { .. }
             | UsageError::Write(_) => false,
@@ -338,6 +363,9 @@ pub fn export(
         return Err(error);
     }
     let last = report.last.map_or(Sequence::ZERO, |mark| mark.sequence);
+    if after > last {
+        return Err(UsageError::Beyond { after, last });
+    }
     Ok(Exported { rows: exported, last, unfinished: report.torn_tail })
 }
 

@@ -198,7 +198,8 @@ impl Check {
             }
             Event::AutomaticCharge(charge) => (&charge.verdicts, &charge.refunds, 1),
             Event::ActionsSet { .. } => (&[], &[], 0),
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }

@@ -40,6 +40,8 @@ mod directory;
 mod explain;
 #[path = "binary/files.rs"]
 mod files;
+#[path = "binary/keys.rs"]
+mod keys;
 #[path = "binary/kill.rs"]
 mod kill;
 #[path = "binary/outages.rs"]

@@ -63,7 +63,7 @@ const EXPLAINED: &[(&str, &[&str])] = &[
     ),
     (
         "X4 best effort",
-        &["ONE_OFF 101 10xPhotoPrint ACT01:30/40*3; 306 2xCADPrint ACT01:0/10*7 raise ACT01+4; \
+        &["ONE_OFF 101 10xPhotoPrint ACT01:30/40*3; 306 2xCADPrint ACT01:0/10*7 raise ACT01+8; \
          101 1xSignPrint ACT01:4/10*4 |  | ACT01=34+6"],
     ),
     (
@@ -80,7 +80,7 @@ const EXPLAINED: &[(&str, &[&str])] = &[
         &[
             "SESSION CHARGED 101 10xPhotoPrint ACT01:30/1000*3 |  | ACT01=30+970",
             "AUTOMATIC_CHARGE CHARGED 101 10xPhotoPrint ACT01:30/970*3 |  | ACT01=60+940",
-            "EXPIRY TERMINATED  | -ACT01:30 PhotoPrint | ACT01=30+970",
+            "MISSED_HEARTBEAT TERMINATED  | -ACT01:30 PhotoPrint | ACT01=30+970",
         ],
     ),
     (
@@ -108,7 +108,7 @@ const EXPLAINED: &[(&str, &[&str])] = &[
         &[
             "SESSION CHARGED 101 10xPhotoPrint ACT01:30/1000*3 ACT02:0/100*3 |  | ACT01=30+970",
             "SESSION CHARGED 101 20xPhotoPrint ACT01:INACTIVE ACT02:60/100*3 | -ACT01:15 PhotoPrint | \
-         ACT01=15+985 ACT02=60+40",
+         ACT01=15+0 ACT02=60+40",
         ],
     ),
     (

@@ -10,10 +10,21 @@ mod decisions;
 mod edge;
 #[path = "http_api/error_codes.rs"]
 mod error_codes;
+#[path = "auth/forge.rs"]
+#[allow(dead_code, reason = "this test uses a part of it")]
+mod forge;
+#[path = "http_api/forged.rs"]
+mod forged;
 #[path = "common/http_client.rs"]
 mod http_client;
 #[path = "http_api/idempotency.rs"]
 mod idempotency;
+#[path = "http_api/keys.rs"]
+mod keys;
+#[path = "http_api/matrix.rs"]
+mod matrix;
+#[path = "http_api/matrix_rows.rs"]
+mod matrix_rows;
 #[path = "http_api/prefixes.rs"]
 mod prefixes;
 #[path = "http_api/quotes.rs"]
@@ -22,6 +33,8 @@ mod quotes;
 mod server;
 #[path = "http_api/sessions_in_time.rs"]
 mod sessions_in_time;
+#[path = "http_api/tricks.rs"]
+mod tricks;
 #[path = "http_api/usage.rs"]
 mod usage;
 

@@ -82,10 +82,15 @@ impl Consumer {
         loop {
             let limit = 1 + usize::try_from(dice.below(2_000)).expect("it fits");
             let patience = if dice.chance(30) { dice.below(1_000) } else { u64::MAX };
-            let query = UsageQuery { after: Sequence::new(self.after), limit, instance: None };
+            let query = UsageQuery {
+                after: Sequence::new(self.after),
+                limit,
+                records: 1 + dice.below(5_000),
+                instance: None,
+            };
             let page = broker.usage(query).expect("it can be asked");
             let (mut rows, mut last) = (0, None);
-            let read = page.read(&mut |line| {
+            let read = page.read(|| true, &mut |line| {
                 if rows == patience {
                     return ControlFlow::Break(());
                 }
@@ -104,6 +109,8 @@ impl Consumer {
                 self.broken_off += 1;
             } else if let Some(last) = last {
                 (self.whole, self.after) = (self.lines.len(), last);
+            } else if page.through().get() > self.after {
+                self.after = page.through().get(); // Records without rows.
             } else {
                 return; // Nothing after what it has.
             }

@@ -39,6 +39,9 @@ fn a_kill_at_any_moment_leaves_exactly_what_was_there() {
         for moment in 0..16 {
             rig.calls(6, |_| {});
             rig.register_key(&format!("key-{}", moment % 5));
+            if moment % 3 == 2 {
+                rig.delete_key(&format!("key-{}", (moment + 4) % 5));
+            }
             let attempts = rig.crowd.attempts();
             for left in [disk.after_kill(), disk.after_power_cut(0)] {
                 let again = reopen(in_memory(left, MemorySnapshots::new()), &attempts, none);
@@ -64,6 +67,7 @@ fn snapshots_of_any_moment_and_the_journal_after_them_give_the_same_state() {
             if moment % 3 != 2 {
                 rig.snapshot_pass(&snapshots);
                 rig.calls(moment % 4, |_| {});
+                rig.delete_key(&format!("key-{}", moment % 5)); // It is in the snapshot.
             }
             let attempts = rig.crowd.attempts();
             let (left, kept) = (disk.after_kill(), copy_of(&snapshots.inner, |_| {}));

@@ -17,10 +17,11 @@ use serde_json::value::RawValue;
 
 /// Every row, as a consumer would read it.
 fn lines(library: &Library) -> Vec<String> {
-    let query = UsageQuery { after: Sequence::ZERO, limit: usize::MAX, instance: None };
+    let query =
+        UsageQuery { after: Sequence::ZERO, limit: usize::MAX, records: u64::MAX, instance: None };
     let page = library.broker().usage(query).expect("it can be asked");
     let mut lines = Vec::new();
-    let read = page.read(&mut |line| {
+    let read = page.read(|| true, &mut |line| {
         lines.push(String::from_utf8(line.to_json()).expect("a text"));
         ControlFlow::Continue(())
     });
@@ -97,4 +98,38 @@ fn the_rows_of_every_story_make_up_what_is_used() {
         rows += reconciler.rows();
     }
     assert!(rows > 100, "only {rows} rows");
+}
+
+#[test]
+fn a_page_looks_through_so_many_records_and_only_while_it_is_wanted() {
+    let file = include_str!("cases/usage_rows.txt");
+    let deeds: Vec<&str> = file.lines().filter(|line| !line.starts_with('|')).collect();
+    let story = stories(&deeds.join("\n")).into_iter().find(|story| story.name.starts_with("X7"));
+    let mut library = Library::open(time("-2000"));
+    story.expect("it is told").play("the library", &mut library);
+    let page = |after, records| {
+        let (after, limit, instance) = (Sequence::new(after), usize::MAX, None);
+        let query = UsageQuery { after, limit, records, instance };
+        library.broker().usage(query).expect("it can be asked")
+    };
+    let (mut found, mut after) = (Vec::new(), 0);
+    let end = library.broker().journal().durable().get();
+    while after < end {
+        let page = page(after, 1);
+        let read = page.read(|| true, &mut |line| {
+            found.push(String::from_utf8(line.to_json()).expect("a text"));
+            ControlFlow::Continue(())
+        });
+        read.expect("the journal can be read");
+        assert_eq!(page.through().get(), after + 1);
+        after = page.through().get();
+    }
+    assert_eq!(found, lines(&library), "a record at a time: the same rows");
+    let mut shown = 0;
+    let read = page(0, u64::MAX).read(|| false, &mut |_| {
+        shown += 1;
+        ControlFlow::Continue(())
+    });
+    read.expect("the journal can be read");
+    assert_eq!(shown, 0, "nobody wanted more than the first record, which has no rows");
 }

@@ -9,6 +9,7 @@ use super::ledger::{self, Basis, Draft, NotAppended, Owner, guarded};
 use super::line_item::LineItemMessage;
 use super::reply::Reply;
 use super::turn::{Instance, SharedTurn, View};
+use crate::domain::balance::{LineItemBalance, Seen};
 use crate::domain::charge::{self, Candidates, Missing, Verdict};
 use crate::domain::event::{Access, Event, Record, SessionAccess};
 use crate::domain::ids::{CorrelationId, LineItemNumber, Requester, Sequence};
@@ -17,7 +18,6 @@ use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
 use crate::domain::session::Pacing;
 use crate::domain::session_time::SessionTime;
-use crate::domain::standing::{Seen, Standing};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
@@ -72,7 +72,7 @@ impl AccessAnswer {
     /// How every line item stands that was charged or refunded, in the order of the postings
     /// (spec 2.7): right after this request and before any later one. Worked out here: an answer
     /// keeps the catalogue that it was decided on.
-    pub fn balances(&self) -> Vec<Standing> {
+    pub fn balances(&self) -> Vec<LineItemBalance> {
         self.postings().iter().map(|posting| self.seen().standing(posting)).collect()
     }
 
@@ -234,7 +234,13 @@ impl Job {
             });
             let record = Record { at: basis.now, event: Event::Access(Arc::clone(&access)) };
             let answer = AccessAnswer::OneOff(Arc::clone(&access), seen);
-            let kept = self.reply.keep(Ok(&answer));
+            let kept = match self.reply.keep(Ok(&answer)) {
+                Ok(kept) => kept,
+                Err(fault) => {
+                    self.reply.now(fault);
+                    return Outcome::Ended;
+                }
+            };
             let settling = |reply: Reply<_>| reply.with(Ok(answer));
             let (ledger, instance) = (&self.core.ledger, &self.instance);
             let appended = match self.intent {

@@ -18,7 +18,7 @@ use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenan
 use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{ConditionId, InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
-use crate::domain::keys::RegisteredKey;
+use crate::domain::keys::{KeyClass, NewKey};
 use crate::domain::line_item::{Balance, LineItem, LineItemState, Terms};
 use crate::domain::rates::{NewRateTable, RateTable};
 use crate::domain::refusal::Refusal;
@@ -50,7 +50,12 @@ pub struct InstancePage {
 
 /// What one can say to the catalogue.
 pub(crate) enum CatalogueMessage {
-    RegisterKey(RegisteredKey, Reply<()>),
+    RegisterKeys(Vec<NewKey>, Reply<()>),
+    DeleteKey {
+        class: KeyClass,
+        id: Text,
+        reply: Reply<()>,
+    },
     PublishRateTable(NewRateTable, Reply<()>),
     RateTables(Reply<Vec<Arc<RateTable>>>),
     DeleteRateTable {
@@ -143,8 +148,10 @@ impl CatalogueActor {
             |sequence, record| {
                 let next = self.next(&owned.registry, instance, sequence, record);
                 let answer = answer(sequence, &next);
-                let kept = reply.borrow_mut().as_mut().and_then(|reply| reply.keep(Ok(&answer)));
-                ((next, Some(answer)), kept)
+                let mut reply = reply.borrow_mut();
+                let reply = reply.as_mut().expect("a record is prepared before it is answered");
+                let kept = reply.keep(Ok(&answer))?;
+                Ok(((next, Some(answer)), kept))
             },
             |(_, answer)| {
                 let (reply, answer) = (reply.take(), answer.take());
@@ -232,12 +239,25 @@ impl CatalogueActor {
                 outage.from = self.core.ledger.last_seen().min(to);
                 Ok(Record { at: to, event: Event::Outage(outage) })
             },
-            |sequence, record| (self.next(&owned.registry, None, sequence, record), None),
+            |sequence, record| Ok((self.next(&owned.registry, None, sequence, record), None)),
             |_| Box::new(Nobody),
             |next| self.publish(None, next),
         )?;
         owned.dirty.extend(snapshot::changes(sequence, &record));
         Ok(outage)
+    }
+
+    /// Nobody else changes the keys, so what is known already needs no record.
+    fn register_keys(&self, keys: Vec<NewKey>, reply: Reply<()>, owned: &mut CatalogueState) {
+        let known = self.core.ledger.tenant().keys.decide(keys.clone(), self.core.ledger.now());
+        if known.as_ref().is_ok_and(Vec::is_empty) {
+            return self.answer(reply, Ok(()));
+        }
+        let decide = |_: &_, tenant: &Tenant, at| {
+            let event = Event::KeysRegistered(tenant.keys.decide(keys, at)?);
+            Ok(Record { at, event })
+        };
+        self.record(owned, None, decide, reply, |_, _| ());
     }
 
     async fn map_line_item(&self, placed: Placed<Terms, LineItemView>, owned: &mut CatalogueState) {
@@ -343,9 +363,11 @@ impl Actor for CatalogueActor {
         owned: &mut CatalogueState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CatalogueMessage::RegisterKey(key, reply) => {
+            CatalogueMessage::RegisterKeys(keys, reply) => self.register_keys(keys, reply, owned),
+            CatalogueMessage::DeleteKey { class, id, reply } => {
                 let decide = |_: &_, tenant: &Tenant, at| {
-                    Ok(Record { at, event: tenant.decide_key(key, at) })
+                    tenant.keys.decide_deletion(class, &id)?;
+                    Ok(Record { at, event: Event::KeyDeleted { class, id } })
                 };
                 self.record(owned, None, decide, reply, |_, _| ());
             }

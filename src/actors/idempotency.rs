@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::config::Idempotency;
 use crate::domain::idempotency::{Fingerprint, IdempotencyKey, KeyedCall};
 use crate::domain::ids::{InstanceId, Sequence};
 use crate::domain::session_time::SessionTime;
 
 /// Repetitions of one call that wait for its answer at once.
 const WAITING_MAX: usize = 16;
+/// Old keys that are forgotten at once: each call brings one at most, so that this keeps up.
+const FORGOTTEN_MAX: usize = 64;
 
 /// Where the answer to a call is, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,58 +39,89 @@ pub(crate) enum Reserved {
     First(Reservation),
     /// It was answered: in this record.
     Answered(Sequence),
-    /// It is being answered: ask again when this says so, or ends.
+    /// It is being answered: ask again after this.
     Wait(Waiting),
     /// Too many wait already.
     TooManyWaiting,
     /// Something else was asked under this key.
     Reused,
     /// There is no room for another key.
-    Full,
+    Full {
+        /// For how many there is.
+        limit: usize,
+        /// When the oldest of all is forgotten.
+        in_ms: u64,
+    },
 }
 
-/// A repetition that waits.
+/// A repetition that waits: one of so many.
 pub(crate) struct Waiting {
     done: watch::Receiver<()>,
-    flight: Arc<Flight>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Waiting {
     /// Until the first call has an answer, or has come to nothing.
     pub(crate) async fn done(mut self) {
-        let _ = self.done.changed().await; // An error is the end of the first call, too.
+        let _ = self.done.changed().await; // It only ever ends, with the flight.
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        *lock(&self.flight.waiting) -= 1;
-    }
-}
-
-/// A call in flight, as those who repeat it see it.
+/// A call in flight, as those who repeat it see it. When it falls, they wake.
 struct Flight {
-    waiting: Mutex<usize>,
     done: watch::Sender<()>,
+    places: Arc<Semaphore>,
+}
+
+impl Flight {
+    fn new() -> Flight {
+        let places = Arc::new(Semaphore::new(WAITING_MAX));
+        Flight { done: watch::Sender::new(()), places }
+    }
 }
 
 /// A key that was reserved: in flight, or placed, or, until its answer is durable, both.
 struct Entry {
     fingerprint: Fingerprint,
-    flight: Option<Arc<Flight>>,
+    flight: Option<Flight>,
     place: Option<Place>,
 }
 
+impl Entry {
+    /// Whether it stands for this very call.
+    fn is_of(&self, call: &KeyedCall) -> bool {
+        self.fingerprint == call.fingerprint
+    }
+
+    /// What becomes of one who asks this under its key.
+    fn meet(&self, call: &KeyedCall) -> Reserved {
+        if !self.is_of(call) {
+            return Reserved::Reused;
+        }
+        let Some(flight) = &self.flight else {
+            let place = self.place.expect("what is not in flight was answered");
+            return Reserved::Answered(place.sequence);
+        };
+        match Arc::clone(&flight.places).try_acquire_owned() {
+            Ok(place) => Reserved::Wait(Waiting { done: flight.done.subscribe(), _place: place }),
+            Err(_) => Reserved::TooManyWaiting,
+        }
+    }
+}
+
 /// All keys that are kept.
-pub(crate) struct Keys {
-    keep: Duration,
+pub(crate) struct KeyIndex {
+    keep_ms: u64,
     max: usize,
+    /// What one instance may have of them.
+    share: usize,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     entries: BTreeMap<Name, Entry>,
+    counts: BTreeMap<Option<InstanceId>, usize>,
     /// Those that are placed, oldest first.
     by_age: VecDeque<(SessionTime, Name)>,
     /// What the snapshots do not have yet; `None` is gone.
@@ -99,54 +133,52 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Keys {
-    /// Keeps each key for `keep` and at most `max` of them; `known` are there from a former run.
+/// A duration in whole milliseconds.
+pub(crate) fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl KeyIndex {
+    /// No more than the settings say; `known` are there from a former run.
     pub(crate) fn new(
-        keep: Duration,
-        max: usize,
+        Idempotency { keep, keys_max, keys_max_per_instance }: Idempotency,
         known: impl IntoIterator<Item = (Name, Place)>,
-    ) -> Keys {
+    ) -> KeyIndex {
         let mut state = State::default();
         let mut known: Vec<_> = known.into_iter().collect();
         known.sort_by_key(|(_, place)| place.sequence);
         for (name, place) in known {
             state.by_age.push_back((place.at, name));
             let fingerprint = place.fingerprint;
-            state.entries.insert(name, Entry { fingerprint, flight: None, place: Some(place) });
+            state.insert(name, Entry { fingerprint, flight: None, place: Some(place) });
         }
-        Keys { keep, max, state: Mutex::new(state) }
+        let (keep_ms, share) = (in_ms(keep), keys_max_per_instance);
+        KeyIndex { keep_ms, max: keys_max, share, state: Mutex::new(state) }
     }
 
-    /// How many keys are kept at most.
-    pub(crate) fn max(&self) -> usize {
-        self.max
-    }
-
-    /// Reserves the key of a call, unless it is there: `may_touch` says which instances' keys the
-    /// caller may meet.
+    /// Reserves the key of a call, unless it is there: the caller meets the keys of calls on the
+    /// instances in its `reach`, or all of its own.
     pub(crate) fn reserve(
-        self: &Arc<Keys>,
+        self: &Arc<KeyIndex>,
         call: KeyedCall,
         now: SessionTime,
-        may_touch: impl Fn(InstanceId) -> bool,
+        reach: Option<&[InstanceId]>,
     ) -> Reserved {
         let mut state = lock(&self.state);
-        state.forget(now, self.keep);
-        let all = (call.key, None)..=(call.key, Some(InstanceId::from_u128(u128::MAX)));
-        let met = state.entries.range(all);
-        let met = met.filter(|((_, instance), _)| instance.is_none_or(&may_touch));
-        let met = met.map(|(_, entry)| entry).max_by_key(|entry| entry.is_of(&call));
-        if let Some(entry) = met {
+        state.forget(now, self.keep_ms);
+        if let Some(entry) = state.met(&call, reach) {
             return entry.meet(&call);
         }
-        if state.entries.len() >= self.max {
-            return Reserved::Full;
+        let of_instance = state.counts.get(&call.instance).copied().unwrap_or(0);
+        for (count, limit) in [(state.entries.len(), self.max), (of_instance, self.share)] {
+            if count >= limit {
+                let oldest = state.by_age.front().map_or(now, |(at, _)| *at);
+                let in_ms = self.keep_ms.saturating_sub(now.ms_since(oldest));
+                return Reserved::Full { limit, in_ms };
+            }
         }
-        let flight = Arc::new(Flight { waiting: Mutex::new(0), done: watch::Sender::new(()) });
-        let name = (call.key, call.instance);
-        let fingerprint = call.fingerprint;
-        let entry = Entry { fingerprint, flight: Some(flight), place: None };
-        state.entries.insert(name, entry);
+        let (fingerprint, flight) = (call.fingerprint, Some(Flight::new()));
+        state.insert((call.key, call.instance), Entry { fingerprint, flight, place: None });
         Reserved::First(Reservation { call, keys: Arc::clone(self) })
     }
 
@@ -180,53 +212,134 @@ impl Keys {
         let mut state = lock(&self.state);
         let name = (call.key, call.instance);
         let Some(entry) = state.entries.get_mut(&name) else { return };
-        let flight = entry.flight.take();
+        let _flight = entry.flight.take(); // Falls with the lock, and whoever waits wakes.
         if entry.place.is_none() {
-            state.entries.remove(&name);
+            state.remove(&name);
         }
-        drop(state);
-        if let Some(flight) = flight {
-            flight.done.send_replace(());
-        }
-    }
-}
-
-impl Entry {
-    /// Whether it stands for this very call.
-    fn is_of(&self, call: &KeyedCall) -> bool {
-        self.fingerprint == call.fingerprint
-    }
-
-    /// What becomes of one who asks this under its key.
-    fn meet(&self, call: &KeyedCall) -> Reserved {
-        if !self.is_of(call) {
-            return Reserved::Reused;
-        }
-        let Some(flight) = &self.flight else {
-            let place = self.place.expect("what is not in flight was answered");
-            return Reserved::Answered(place.sequence);
-        };
-        let mut waiting = lock(&flight.waiting);
-        if *waiting >= WAITING_MAX {
-            return Reserved::TooManyWaiting;
-        }
-        *waiting += 1;
-        Reserved::Wait(Waiting { done: flight.done.subscribe(), flight: Arc::clone(flight) })
     }
 }
 
 impl State {
-    /// Forgets what is old enough.
-    fn forget(&mut self, now: SessionTime, keep: Duration) {
-        let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-        while let Some((at, name)) = self.by_age.front().copied() {
-            if now.ms_since(at) < keep {
+    fn insert(&mut self, name: Name, entry: Entry) {
+        if self.entries.insert(name, entry).is_none() {
+            *self.counts.entry(name.1).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if self.entries.remove(name).is_some()
+            && let Some(count) = self.counts.get_mut(&name.1)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&name.1);
+            }
+        }
+    }
+
+    /// The entry that stands for this very call, else any that the caller meets under its key.
+    fn met(&self, call: &KeyedCall, reach: Option<&[InstanceId]>) -> Option<&Entry> {
+        let exactly = |instance| self.entries.get(&(call.key, instance));
+        if let Some(entry) = exactly(call.instance) {
+            return Some(entry);
+        }
+        match reach {
+            Some(instances) => instances.iter().find_map(|id| exactly(Some(*id))),
+            None => {
+                let last = Some(InstanceId::from_u128(u128::MAX));
+                self.entries.range((call.key, None)..=(call.key, last)).map(|(_, e)| e).next()
+            }
+        }
+    }
+
+    /// Forgets some of what is old enough. What is in flight is not old.
+    fn forget(&mut self, now: SessionTime, keep_ms: u64) {
+        for _ in 0..FORGOTTEN_MAX {
+            let Some((at, name)) = self.by_age.front().copied() else { return };
+            let in_flight = self.entries.get(&name).is_some_and(|entry| entry.flight.is_some());
+            if in_flight || now.ms_since(at) < keep_ms {
                 return;
             }
             self.by_age.pop_front();
-            self.entries.remove(&name);
+            self.remove(&name);
             self.unsaved.insert(name, None);
         }
+    }
+}
+
+/// The keys that a journal and its snapshots remember: what a start reads, and `verify` compares.
+pub(crate) struct Remembered {
+    keep_ms: u64,
+    places: BTreeMap<Name, Place>,
+    by_age: VecDeque<(SessionTime, Name)>,
+    /// The youngest that was added.
+    latest: SessionTime,
+}
+
+impl Remembered {
+    /// No key is older than this, once younger ones are added.
+    pub(crate) fn new(keep: Duration) -> Remembered {
+        let (places, by_age) = (BTreeMap::new(), VecDeque::new());
+        Remembered { keep_ms: in_ms(keep), places, by_age, latest: SessionTime::default() }
+    }
+
+    /// How long they are kept.
+    pub(crate) fn keep(&self) -> Duration {
+        Duration::from_millis(self.keep_ms)
+    }
+
+    /// Takes over one entry of a snapshot, which come in no particular order.
+    pub(crate) fn load(&mut self, name: Name, place: Place) {
+        self.places.insert(name, place);
+        self.latest = self.latest.max(place.at);
+    }
+
+    /// Takes over what a record keeps, and forgets what is too old by now. Those of a snapshot grow
+    /// old in [`KeyIndex`].
+    pub(crate) fn add(&mut self, name: Name, place: Place) {
+        self.load(name, place);
+        self.by_age.push_back((place.at, name));
+        while let Some((at, name)) = self.by_age.front().copied() {
+            if self.latest.ms_since(at) < self.keep_ms {
+                return;
+            }
+            self.by_age.pop_front();
+            if self.places.get(&name).is_some_and(|place| place.at == at) {
+                self.places.remove(&name);
+            }
+        }
+    }
+
+    /// Whether the snapshots say the same: nothing that is wrong, and nothing missing but what was
+    /// forgotten, oldest first. If not, the record in question.
+    pub(crate) fn difference(&self, kept: &Remembered) -> Option<Sequence> {
+        let is_old = |place: &Place| self.latest.ms_since(place.at) >= self.keep_ms;
+        let wrong = kept.places.iter().find(|(name, place)| match self.places.get(name) {
+            Some(known) => known != *place,
+            None => !is_old(place),
+        });
+        let missing = self.places.iter().filter(|(name, _)| !kept.places.contains_key(name));
+        let missing = missing.map(|(_, place)| place.sequence).max();
+        let oldest = kept.places.values().map(|place| place.sequence).min();
+        let lost = missing.filter(|missing| oldest.is_some_and(|oldest| oldest < *missing));
+        wrong.map(|(_, place)| place.sequence).or(lost)
+    }
+
+    /// All of them.
+    pub(crate) fn into_places(self) -> impl Iterator<Item = (Name, Place)> {
+        self.places.into_iter()
+    }
+
+    /// Those of the records after this one.
+    pub(crate) fn after(&self, record: Sequence) -> impl Iterator<Item = (&Name, &Place)> {
+        self.places.iter().filter(move |(_, place)| place.sequence > record)
+    }
+}
+
+/// As long as a broker keeps them unless it is told otherwise.
+impl Default for Remembered {
+    fn default() -> Remembered {
+        Remembered::new(Idempotency::default().keep)
     }
 }
 
@@ -234,7 +347,7 @@ impl State {
 /// call is over.
 pub(crate) struct Reservation {
     call: KeyedCall,
-    keys: Arc<Keys>,
+    keys: Arc<KeyIndex>,
 }
 
 impl Reservation {
@@ -251,117 +364,4 @@ impl Drop for Reservation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEEP: Duration = Duration::from_millis(100);
-
-    fn call(key: u128, instance: Option<u128>, fingerprint: u128) -> KeyedCall {
-        KeyedCall {
-            key: IdempotencyKey::from_u128(key),
-            instance: instance.map(InstanceId::from_u128),
-            fingerprint: Fingerprint::from_u128(fingerprint),
-        }
-    }
-
-    fn at(ms: u64) -> SessionTime {
-        SessionTime::from_ms(ms)
-    }
-
-    fn keys(max: usize) -> Arc<Keys> {
-        Arc::new(Keys::new(KEEP, max, []))
-    }
-
-    /// Reserves as one who may touch everything.
-    fn reserve(keys: &Arc<Keys>, call: KeyedCall, ms: u64) -> Reserved {
-        keys.reserve(call, at(ms), |_| true)
-    }
-
-    fn first(keys: &Arc<Keys>, call: KeyedCall, ms: u64) -> Reservation {
-        let Reserved::First(reservation) = reserve(keys, call, ms) else {
-            panic!("it is the first")
-        };
-        reservation
-    }
-
-    /// What happens to a call, in a word.
-    fn word(reserved: &Reserved) -> String {
-        match reserved {
-            Reserved::First(_) => "first".to_owned(),
-            Reserved::Answered(sequence) => format!("answered by {sequence}"),
-            Reserved::Wait(_) => "wait".to_owned(),
-            Reserved::TooManyWaiting => "too many".to_owned(),
-            Reserved::Reused => "reused".to_owned(),
-            Reserved::Full => "full".to_owned(),
-        }
-    }
-
-    #[test]
-    fn sixteen_wait_for_a_call_in_flight_and_no_more() {
-        let (keys, asked) = (keys(9), call(1, None, 7));
-        let flight = first(&keys, asked, 0);
-        let mut waiting: Vec<_> = (0..16).map(|_| reserve(&keys, asked, 0)).collect();
-        assert!(waiting.iter().all(|reserved| word(reserved) == "wait"));
-        assert_eq!(word(&reserve(&keys, asked, 0)), "too many");
-        waiting.pop();
-        assert_eq!(word(&reserve(&keys, asked, 0)), "wait", "one place is free again");
-        keys.place(&asked, Sequence::new(5), at(0));
-        assert_eq!(word(&reserve(&keys, asked, 0)), "wait", "it is not durable yet");
-        drop(flight);
-        assert_eq!(word(&reserve(&keys, asked, 0)), "answered by 5");
-        assert_eq!(word(&reserve(&keys, call(1, None, 8), 0)), "reused");
-    }
-
-    #[test]
-    fn a_call_that_comes_to_nothing_frees_its_key_and_wakes_who_waits() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (keys, asked) = (keys(1), call(1, None, 7));
-        let flight = first(&keys, asked, 0);
-        let Reserved::Wait(waiting) = reserve(&keys, asked, 0) else { panic!("it waits") };
-        drop(flight);
-        runtime.block_on(waiting.done());
-        let again = first(&keys, asked, 0);
-        assert_eq!(word(&reserve(&keys, call(2, None, 7), 0)), "full");
-        drop(again);
-        assert_eq!(word(&reserve(&keys, call(2, None, 7), 0)), "first");
-        assert!(keys.take_unsaved().is_empty(), "nothing of it is to be saved");
-    }
-
-    #[test]
-    fn a_key_is_forgotten_when_it_is_old_enough_and_the_snapshots_are_told() {
-        let (keys, asked) = (keys(1), call(1, Some(3), 7));
-        drop(first(&keys, asked, 0));
-        let flight = first(&keys, asked, 10);
-        keys.place(&asked, Sequence::new(5), at(10));
-        drop(flight);
-        let name = (asked.key, asked.instance);
-        assert_eq!(keys.take_unsaved().get(&name).map(Option::is_some), Some(true));
-        assert_eq!(word(&reserve(&keys, asked, 109)), "answered by 5");
-        assert_eq!(word(&reserve(&keys, call(2, None, 1), 109)), "full", "never dropped early");
-        assert_eq!(word(&reserve(&keys, call(2, None, 1), 110)), "first");
-        assert_eq!(keys.take_unsaved().get(&name), Some(&None));
-    }
-
-    #[test]
-    fn whoever_may_not_touch_an_instance_does_not_meet_its_keys() {
-        let (keys, a, b) = (keys(9), call(1, Some(10), 7), call(1, Some(20), 8));
-        let _flight = first(&keys, a, 0);
-        let only = |id: u128| move |instance| instance == InstanceId::from_u128(id);
-        assert_eq!(word(&keys.reserve(b, at(0), only(10))), "reused");
-        let Reserved::First(_other) = keys.reserve(b, at(0), only(20)) else {
-            panic!("it does not meet the key of the other")
-        };
-        assert_eq!(word(&reserve(&keys, a, 0)), "wait", "each meets its own call");
-        assert_eq!(word(&reserve(&keys, b, 0)), "wait");
-    }
-
-    #[test]
-    fn what_is_known_from_a_former_run_is_answered_and_grows_old() {
-        let name = (IdempotencyKey::from_u128(1), None);
-        let fingerprint = Fingerprint::from_u128(7);
-        let place = Place { fingerprint, sequence: Sequence::new(5), at: at(10) };
-        let keys = Arc::new(Keys::new(KEEP, 9, [(name, place)]));
-        assert_eq!(word(&reserve(&keys, call(1, None, 7), 20)), "answered by 5");
-        assert_eq!(word(&reserve(&keys, call(1, None, 7), 110)), "first");
-    }
-}
+mod tests;

@@ -11,13 +11,14 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::oneshot;
 
 use super::broker_time::BrokerTime;
-use super::idempotency::Keys;
+use super::idempotency::KeyIndex;
 use super::reply::Reply;
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Tenant};
 use crate::domain::event::{Event, Record};
 use crate::domain::idempotency::Keyed;
 use crate::domain::ids::{LineItemNumber, Sequence, SessionId, SessionNumber};
+use crate::domain::keys::Keys;
 use crate::domain::line_item::Posting;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -108,9 +109,13 @@ pub(crate) struct Ledger {
     /// The highest stamp of any record, in milliseconds. Only changed under the journal's lock.
     highest_ms: AtomicU64,
     ids: Arc<dyn IdSource>,
-    keys: Arc<Keys>,
+    keys: Arc<KeyIndex>,
     dirty: Mutex<Vec<Arc<Instance>>>,
+    key_holders: Mutex<Vec<KeyHolder>>,
 }
+
+/// Takes over the registered keys. Called under the journal's lock: it must not wait.
+type KeyHolder = Box<dyn Fn(&Keys) + Send>;
 
 thread_local! {
     /// Reused for every record's bytes.
@@ -131,7 +136,7 @@ impl Ledger {
         mark: Timestamp,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
-        keys: Keys,
+        keys: KeyIndex,
     ) -> Ledger {
         Ledger {
             journal,
@@ -141,6 +146,7 @@ impl Ledger {
             ids,
             keys: Arc::new(keys),
             dirty: Mutex::new(Vec::new()),
+            key_holders: Mutex::new(Vec::new()),
         }
     }
 
@@ -255,7 +261,7 @@ impl Ledger {
         &self,
         instance: Option<&Arc<Instance>>,
         decide: impl FnOnce(Timestamp) -> Result<Record, Refusal>,
-        prepare: impl FnOnce(Sequence, &Record) -> (P, Option<Arc<Keyed>>),
+        prepare: impl FnOnce(Sequence, &Record) -> Result<(P, Option<Arc<Keyed>>), BrokerError>,
         settling: impl FnOnce(&mut P) -> Box<dyn OnDurable>,
         publish: impl FnOnce(&P),
     ) -> Result<(Sequence, Record, P), BrokerError> {
@@ -263,7 +269,7 @@ impl Ledger {
         let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
         let record = decide(self.now())?;
         let sequence = queue.last().next();
-        let (mut prepared, keyed) = prepare(sequence, &record);
+        let (mut prepared, keyed) = prepare(sequence, &record)?;
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode_keyed(&record, keyed.as_deref(), bytes);
@@ -292,9 +298,14 @@ impl Ledger {
         mut reply: Reply<T>,
         answer: Result<T, BrokerError>,
     ) {
-        let Some(keyed) = reply.keep(answer.as_ref()) else {
-            return self.after_all(reply.with(answer));
+        let keyed = match reply.keep(answer.as_ref()) {
+            Ok(Some(keyed)) => keyed,
+            Ok(None) => return self.after_all(reply.with(answer)),
+            Err(fault) => return reply.now(fault),
         };
+        if !self.journal.has_room() {
+            return reply.now(BrokerError::StorageFull); // The last of it is for closes.
+        }
         let Ok(mut queue) = self.journal.queue() else { return reply.now(BrokerError::Stopping) };
         let record = Record { at: self.now(), event: Event::Answered };
         let mut bytes = Vec::new();
@@ -316,7 +327,7 @@ impl Ledger {
     }
 
     /// The keys that calls came under.
-    pub(crate) fn keys(&self) -> &Arc<Keys> {
+    pub(crate) fn keys(&self) -> &Arc<KeyIndex> {
         &self.keys
     }
 
@@ -361,8 +372,23 @@ impl Ledger {
     }
 
     /// Makes a new version of the tenant's catalogue visible. Only inside `append_and_publish`.
+    /// Where keys have changed, whoever holds them knows it in the same step.
     pub(crate) fn publish_tenant(&self, tenant: Arc<Tenant>) {
-        self.tenant.store(tenant);
+        let former = self.tenant.swap(Arc::clone(&tenant));
+        if !tenant.keys.is_unchanged_from(&former.keys) {
+            let holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
+            holders.iter().for_each(|holder| holder(&tenant.keys));
+        }
+    }
+
+    /// Tells `holder` the keys now, and at every change from here on. Says what it said of the
+    /// first.
+    pub(crate) fn add_key_holder<T>(&self, holder: impl Fn(&Keys) -> T + Send + 'static) -> T {
+        // A change that comes meanwhile waits for the lock, and tells it then.
+        let mut holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = holder(&self.tenant().keys);
+        holders.push(Box::new(move |keys| drop(holder(keys))));
+        said
     }
 
     /// An answer without a record of its own, once everything it may rest on is durable.

@@ -60,7 +60,7 @@ pub(crate) use alarm::Alarm;
 pub(crate) use catalogue::{CatalogueMessage, Placed};
 pub(crate) use directory::{Directory, Found, SessionPlace, Versioned};
 pub(crate) use gate::{Gate, Lane, Permit};
-pub(crate) use idempotency::{Keys, Reserved};
+pub(crate) use idempotency::{KeyIndex, Reservation, Reserved};
 pub(crate) use ledger::{Draft, Ledger, NotAppended, Owner, out_of_order};
 pub(crate) use line_item::LineItemMessage;
 pub(crate) use quota::Quota;

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::alarm::Alarm;
 use super::directory::{Directory, Versioned};
 use super::gate::Gate;
-use super::idempotency;
+use super::idempotency::{self, Remembered};
 use super::ledger::Owner;
 use super::quota::Quota;
 use super::snapshot::{
@@ -35,8 +36,10 @@ pub(crate) struct State {
     pub(crate) catalogues: BTreeMap<InstanceNumber, InstanceCatalogue>,
     pub(crate) balances: BTreeMap<LineItemNumber, Versioned<Balance>>,
     pub(crate) sessions: BTreeMap<SessionNumber, Versioned<Session>>,
-    /// Where the answers to calls under idempotency keys are; old ones may be missing.
-    pub(crate) keys: BTreeMap<idempotency::Name, idempotency::Place>,
+    /// Where the answers to calls under idempotency keys are.
+    keys: Remembered,
+    /// The snapshots have everything up to this record.
+    after: Sequence,
     /// Actions that were loaded before their line item.
     early_actions: BTreeMap<LineItemNumber, (Text, Vec<Action>)>,
     /// Whether broker time is moved by hand.
@@ -58,7 +61,7 @@ struct Unsaved {
 pub(crate) struct Settled {
     pub(crate) tenant: Tenant,
     pub(crate) registry: Registry,
-    pub(crate) keys: BTreeMap<idempotency::Name, idempotency::Place>,
+    pub(crate) keys: Remembered,
     /// Entries of the catalogue, and keys, that no snapshot has.
     pub(crate) catalogue: Vec<Entry>,
     /// Owners whose state no snapshot has.
@@ -66,10 +69,15 @@ pub(crate) struct Settled {
 }
 
 impl State {
+    /// Nothing yet; idempotency keys are kept for so long.
+    pub(crate) fn keeping(keep: Duration) -> State {
+        State { keys: Remembered::new(keep), ..State::default() }
+    }
+
     /// Takes over one entry of a snapshot.
     pub(crate) fn load(&mut self, value: &[u8]) -> Result<(), String> {
         match Kept::read(value).map_err(|error| error.to_string())? {
-            Kept::Key(key) => self.tenant.insert_key(key),
+            Kept::Key(key) => self.tenant.keys.insert(key),
             Kept::RateTable(kept) => {
                 let table = RateTable::new(kept.number, kept.created, kept.table);
                 let table = table.map_err(|error| error.to_string())?;
@@ -106,7 +114,7 @@ impl State {
                 self.catalogues.entry(instance).or_default().insert_condition(condition);
             }
             Kept::Answered(KeptAnswer { key, instance, place }) => {
-                self.keys.insert((key, instance), place);
+                self.keys.load((key, instance), place);
             }
             Kept::TestClock => self.test_clock = true,
             Kept::Clock(mark) => self.mark = self.mark.max(mark),
@@ -138,7 +146,8 @@ impl State {
     pub(crate) fn keep(&mut self, sequence: Sequence, at: Timestamp, keyed: &Keyed) {
         let KeyedCall { key, instance, fingerprint } = keyed.call;
         let at = self.tenant.outages.session_time(at);
-        self.keys.insert((key, instance), idempotency::Place { fingerprint, sequence, at });
+        let place = idempotency::Place { fingerprint, sequence, at };
+        self.keys.add((key, instance), place);
     }
 
     /// Takes over one record. What a snapshot already has is left alone.
@@ -172,7 +181,8 @@ impl State {
                 let fresh = || Versioned { state: session, last: sequence };
                 self.sessions.entry(number).or_insert_with(fresh);
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::Access(_)
@@ -240,16 +250,8 @@ impl State {
                 return Some((Some(balance.last), format!("the balance of line item {number}")));
             }
         }
-        // Keys are forgotten in the order in which they were placed: what is missing is older.
-        let kept = |name: &idempotency::Name| other.keys.get(name);
-        let missing = self.keys.iter().filter(|(name, _)| kept(name).is_none());
-        let missing = missing.map(|(_, place)| place.sequence).max();
-        let oldest = other.keys.values().map(|place| place.sequence).min();
-        let same = |(name, place): (&idempotency::Name, &idempotency::Place)| {
-            self.keys.get(name) == Some(place)
-        };
-        if !other.keys.iter().all(same) || oldest.is_some_and(|oldest| missing > Some(oldest)) {
-            return Some((oldest, "the idempotency keys".to_owned()));
+        if let Some(record) = self.keys.difference(&other.keys) {
+            return Some((Some(record), "the idempotency keys".to_owned()));
         }
         // A session that ended long ago is forgotten, earlier or later.
         let remembered = |session: &&Versioned<Session>| {
@@ -274,8 +276,8 @@ impl State {
         (gate, quota): (&Gate, &Arc<Quota>),
         alarm: &Arc<Alarm>,
     ) -> Settled {
-        let State { tenant, registry, mut catalogues, balances, sessions, keys, unsaved, .. } =
-            self;
+        let State { tenant, registry, mut catalogues, balances, sessions, .. } = self;
+        let State { keys, after, unsaved, .. } = self;
         let mut by_instance: BTreeMap<InstanceNumber, Vec<Session>> = BTreeMap::new();
         for session in sessions.values() {
             by_instance.entry(session.state.instance).or_default().push(session.state.clone());
@@ -302,7 +304,10 @@ impl State {
         }
         let placed = |(number, owners)| Some((Arc::clone(instances.get(&number)?), owners));
         let owners = unsaved.owners.into_iter().filter_map(placed).collect();
-        Settled { tenant, registry, keys, catalogue: unsaved.catalogue, owners }
+        let mut catalogue = unsaved.catalogue;
+        let newer = keys.after(after);
+        catalogue.extend(newer.map(|(name, place)| snapshot::answer_entry(name, Some(*place))));
+        Settled { tenant, registry, keys, catalogue, owners }
     }
 
     fn note_unsaved(&mut self, sequence: Sequence, record: &Record) {
@@ -322,8 +327,10 @@ impl State {
 impl Replay for State {
     fn begin(&mut self, after: Sequence) {
         if after == Sequence::ZERO {
-            *self = State::default(); // The journal does not know the snapshot: forget it.
+            // The journal does not know the snapshot: forget it.
+            *self = State::keeping(self.keys.keep());
         }
+        self.after = after;
     }
 
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
@@ -332,9 +339,6 @@ impl Replay for State {
         self.note_unsaved(sequence, &record);
         if let Some(keyed) = &keyed {
             self.keep(sequence, record.at, keyed);
-            let name = (keyed.call.key, keyed.call.instance);
-            let place = self.keys.get(&name).copied();
-            self.unsaved.catalogue.push(snapshot::answer_entry(&name, place));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::gate::Permit;
 use super::idempotency::Reservation;
+use super::ledger::guarded;
 use crate::domain::idempotency::{FirstAnswer, Keyed};
 use crate::domain::ids::Sequence;
 use crate::error::BrokerError;
@@ -79,12 +80,18 @@ impl<T: Send + 'static> Reply<T> {
     }
 
     /// What the record of this answer keeps, if the call came under a key. To be asked before it
-    /// is appended.
-    pub(crate) fn keep(&mut self, answer: Result<&T, &BrokerError>) -> Option<Arc<Keyed>> {
-        let KeyedReply { reservation, rendering, kept, .. } = self.keyed.as_deref_mut()?;
-        let keyed = Keyed { call: reservation.call(), answer: rendering(answer) };
-        *kept = Some(Arc::new(keyed));
-        kept.clone()
+    /// is appended; a panic costs the request a 500 and nothing else.
+    pub(crate) fn keep(
+        &mut self,
+        answer: Result<&T, &BrokerError>,
+    ) -> Result<Option<Arc<Keyed>>, BrokerError> {
+        let Some(KeyedReply { reservation, rendering, kept, .. }) = self.keyed.as_deref_mut()
+        else {
+            return Ok(None);
+        };
+        let answer = guarded(|| rendering(answer))?;
+        *kept = Some(Arc::new(Keyed { call: reservation.call(), answer }));
+        Ok(kept.clone())
     }
 
     /// Whether nobody waits for it any more. Only asked before deciding: what is decided happens.
@@ -129,7 +136,7 @@ impl<T: Send + 'static> OnDurable for Settling<T> {
             },
             Err(down) => Err(BrokerError::JournalDown(down)),
         };
-        drop((permit, keyed)); // First, so that an answered client finds its place and key free.
+        drop((permit, keyed)); // First: an answered client finds its place free, its key answered.
         let _ = sender.send(answer); // The caller may have gone.
     }
 }

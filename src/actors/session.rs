@@ -189,7 +189,10 @@ impl SessionActor {
                 decided.after = owned.state.clone(); // It goes on as it was.
             }
             let told = answer(&decided);
-            decided.kept = reply.keep(Ok(&told));
+            decided.kept = match reply.keep(Ok(&told)) {
+                Ok(kept) => kept,
+                Err(fault) => return reply.now(fault),
+            };
             let settling = |reply: Reply<T>| reply.with(Ok(told));
             let done = match intent {
                 Intent::Act => self.append(decided, reply, settling, &mut turn, owned),

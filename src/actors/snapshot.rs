@@ -20,7 +20,7 @@ use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::ids::{
     InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, SessionNumber, Text,
 };
-use crate::domain::keys::RegisteredKey;
+use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, Terms};
 use crate::domain::rates::NewRateTable;
 use crate::domain::rules::{Action, Condition};
@@ -185,14 +185,16 @@ fn key(kind: u8, name: &impl Coded) -> Vec<u8> {
     key
 }
 
+fn key_of_key(class: KeyClass, id: &Text) -> Vec<u8> {
+    let mut key = key(1, &class);
+    id.put(&mut key);
+    key
+}
+
 impl Kept {
     fn key(&self) -> Vec<u8> {
         match self {
-            Kept::Key(kept) => {
-                let mut key = key(1, &kept.class);
-                kept.id.put(&mut key);
-                key
-            }
+            Kept::Key(kept) => key_of_key(kept.class, &kept.id),
             Kept::RateTable(kept) => key(2, &kept.number),
             Kept::Instance(kept) => key(3, &kept.number),
             Kept::LineItem(kept) => key(4, &kept.number),
@@ -226,7 +228,10 @@ impl Kept {
 /// What a record of the catalogue changes in the snapshot.
 pub(crate) fn changes(sequence: Sequence, record: &Record) -> Vec<Entry> {
     let kept = match &record.event {
-        Event::KeyRegistered(key) => Kept::Key(key.clone()),
+        Event::KeysRegistered(keys) => {
+            return keys.iter().map(|key| Kept::Key(key.clone()).entry()).collect();
+        }
+        Event::KeyDeleted { class, id } => return vec![(key_of_key(*class, id), None)],
         Event::RateTablePublished(table) => Kept::RateTable(KeptRateTable {
             number: RateTableNumber::new(sequence),
             created: record.at,

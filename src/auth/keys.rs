@@ -82,16 +82,22 @@ impl Algorithm {
 pub(super) struct VerifyingKey {
     pub(super) family: Family,
     key: DecodingKey,
+    /// Of an RSA key, in big-endian bytes without leading zeros.
+    modulus: Option<Vec<u8>>,
 }
 
 impl VerifyingKey {
     /// Accepts one SPKI block of a supported family, in the one form DER gives it.
     pub(super) fn from_pem(pem: &str) -> Result<VerifyingKey, BadKey> {
-        let der = der_of_pem(pem)?;
+        VerifyingKey::from_der(&der_of_pem(pem)?)
+    }
+
+    fn from_der(der: &[u8]) -> Result<VerifyingKey, BadKey> {
         if let Some(point) = der.strip_prefix(ED25519_HEAD).filter(|point| point.len() == 32) {
             return Ok(VerifyingKey {
                 family: Family::Ed25519,
                 key: DecodingKey::from_ed_der(point),
+                modulus: None,
             });
         }
         if let Some(point) = der.strip_prefix(P256_HEAD) {
@@ -100,7 +106,7 @@ impl VerifyingKey {
         if let Some(point) = der.strip_prefix(P384_HEAD) {
             return VerifyingKey::on_curve(Family::P384, &ECDSA_P384_SHA384_FIXED, point, 48);
         }
-        VerifyingKey::rsa(&der)
+        VerifyingKey::rsa(der)
     }
 
     fn on_curve(
@@ -114,7 +120,7 @@ impl VerifyingKey {
         if !plain || ParsedPublicKey::new(curve, point).is_err() {
             return Err(BadKey::Unsupported);
         }
-        Ok(VerifyingKey { family, key: DecodingKey::from_ec_der(point) })
+        Ok(VerifyingKey { family, key: DecodingKey::from_ec_der(point), modulus: None })
     }
 
     fn rsa(der: &[u8]) -> Result<VerifyingKey, BadKey> {
@@ -130,7 +136,16 @@ impl VerifyingKey {
         if !RSA_BITS.contains(&bits) {
             return Err(BadKey::RsaBits { bits });
         }
-        Ok(VerifyingKey { family: Family::Rsa, key: DecodingKey::from_rsa_der(key.as_ref()) })
+        let (modulus, key) = (Some(modulus.to_vec()), DecodingKey::from_rsa_der(key.as_ref()));
+        Ok(VerifyingKey { family: Family::Rsa, key, modulus })
+    }
+
+    /// Whether a check of this signature takes its full time: one of another length than the key,
+    /// or beyond its modulus, is refused at once.
+    pub(super) fn may_have_made(&self, signature: &[u8]) -> bool {
+        self.modulus.as_deref().is_none_or(|modulus| {
+            signature.len() == modulus.len() && signature < modulus // As numbers, being as long.
+        })
     }
 
     /// Whether this key signed `message`. False for an algorithm of another family.
@@ -160,10 +175,19 @@ pub fn check_public_key(pem: &str) -> Result<Family, BadKey> {
     VerifyingKey::from_pem(pem).map(|key| key.family)
 }
 
-/// Refuses an id that tokens could not name, or that is hard to tell from another.
+/// The one spelling of a public key in PEM, which all others of the same key give.
+pub fn canonical_public_key(pem: &str) -> Result<String, BadKey> {
+    let der = der_of_pem(pem)?;
+    VerifyingKey::from_der(&der)?;
+    Ok(pem_of_der("PUBLIC KEY", &der))
+}
+
+/// Refuses an id that tokens or paths could not name, or that is hard to tell from another.
 pub fn check_key_id(id: &str) -> Result<(), BadKey> {
     let fits = !id.is_empty() && id.chars().count() <= KEY_ID_CHARS_MAX;
-    if fits && !id.chars().any(char::is_control) { Ok(()) } else { Err(BadKey::Id) }
+    let odd = |c: char| c.is_control() || matches!(c, '\\' | ';' | '%');
+    let dots = id.split('/').any(|part| matches!(part, "." | ".."));
+    if fits && !dots && !id.chars().any(odd) { Ok(()) } else { Err(BadKey::Id) }
 }
 
 /// The bytes in a text that is exactly one `PUBLIC KEY` block, but for white space around it.
@@ -215,7 +239,10 @@ pub enum BadKey {
         bits: usize,
     },
     /// An id that no token can name.
-    #[error("id must have 1 to {KEY_ID_CHARS_MAX} characters, none of them a control character")]
+    #[error(
+        "id must have 1 to {KEY_ID_CHARS_MAX} characters, no control character, `%`, `;` or `\\` \
+         among them, and `.` and `..` are none"
+    )]
     Id,
     /// Two keys of one class by the same id.
     #[error("is registered twice")]

@@ -18,7 +18,8 @@ mod token;
 mod verifier;
 
 pub use keys::{
-    BadKey, Family, KEY_ID_CHARS_MAX, KeyPair, check_key_id, check_public_key, generate_key_pair,
+    BadKey, Family, KEY_ID_CHARS_MAX, KeyPair, canonical_public_key, check_key_id,
+    check_public_key, generate_key_pair,
 };
 pub use principal::{Forbidden, Principal, Role, Scope};
 pub use sign::{SignError, TokenRequest, sign};

@@ -98,6 +98,14 @@ impl Principal {
         }
     }
 
+    /// The instances that it is limited to, sorted; `None` for administration, which is not.
+    pub fn reach(&self) -> Option<&[InstanceId]> {
+        match self.role {
+            Role::Administration => None,
+            Role::Client => Some(&self.instances),
+        }
+    }
+
     /// How many instances a client's token names: what remembering it costs.
     pub(super) fn instances_len(&self) -> usize {
         self.instances.len()

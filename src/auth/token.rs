@@ -33,6 +33,7 @@ pub(super) struct Parsed<'a> {
     pub(super) message: &'a str,
     /// In base64url, known to be canonical.
     pub(super) signature: &'a str,
+    pub(super) signature_bytes: Vec<u8>,
 }
 
 /// Takes a token apart; the error says what is wrong with its form.
@@ -43,7 +44,7 @@ pub(super) fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
     });
     let (message, header, payload, signature) =
         parts.ok_or("it must have three parts with dots between")?;
-    let (Some(header), Some(payload), Some(_)) =
+    let (Some(header), Some(payload), Some(signature_bytes)) =
         (decode(header), decode(payload), decode(signature))
     else {
         return Err("its parts must be base64url without padding, in the canonical form");
@@ -55,7 +56,7 @@ pub(super) fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
     let algorithm = Algorithm::named(&header.alg)
         .ok_or("its `alg` must be one of RS256, RS384, RS512, PS256, ES256, ES384, EdDSA")?;
     let claims: Claims = object(&payload).ok_or(BAD_CLAIMS)?;
-    Ok(Parsed { algorithm, claims, message, signature })
+    Ok(Parsed { algorithm, claims, message, signature, signature_bytes })
 }
 
 /// Refuses padding, white space and stray last bits: one token has one spelling.

@@ -43,9 +43,15 @@ pub struct Verifier {
 /// Keys, and what was verified with exactly these keys: replaced together, so that a check that
 /// began under old keys cannot be remembered under new ones.
 struct Known {
-    administration: HashMap<Arc<str>, VerifyingKey>,
-    client: HashMap<Arc<str>, VerifyingKey>,
+    administration: HashMap<Arc<str>, Arc<Holder>>,
+    client: HashMap<Arc<str>, Arc<Holder>>,
     tokens: Cache<Box<str>, Verified, Bytes>,
+}
+
+/// A key, and what it was read from.
+struct Holder {
+    pem: String,
+    key: VerifyingKey,
 }
 
 /// A token that passed.
@@ -70,6 +76,7 @@ impl Weighter<Box<str>, Verified> for Bytes {
 impl Verifier {
     /// Knows no key yet. Tokens must be of `issuer`, byte for byte, where one is given.
     pub fn new(issuer: Option<String>, clock: Arc<dyn Clock>) -> Verifier {
+        metrics::counter!(AUTH_ROLE_FORGERIES_TOTAL).increment(0); // There to be watched from now on.
         let known = ArcSwap::from_pointee(Known::new(REMEMBERED_BYTES_MAX));
         Verifier { issuer, clock, decoys: Decoys::new(), known }
     }
@@ -78,11 +85,15 @@ impl Verifier {
     /// begins after this one has returned knows only the new keys. With an error nothing changes.
     ///
     /// The ids of administration and of client keys are apart: the same id may be in both.
-    pub fn set_keys(&self, keys: &[RegisteredKey]) -> Result<(), BadKey> {
+    pub fn set_keys<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a RegisteredKey>,
+    ) -> Result<(), BadKey> {
+        let former = self.known.load();
         let mut known = Known::new(REMEMBERED_BYTES_MAX);
         for key in keys {
             let id: &str = key.id.as_str();
-            known.add(key.class, id, &key.pem).map_err(|cause| BadKey::InSet {
+            known.add(key.class, id, &key.pem, &former).map_err(|cause| BadKey::InSet {
                 class: key.class.as_str(),
                 id: id.to_owned(),
                 cause: Box::new(cause),
@@ -139,10 +150,10 @@ impl Verifier {
     fn signer(&self, known: &Known, token: &Parsed<'_>) -> Option<(Arc<str>, Role)> {
         let named = known
             .find(token.claims.claimed_role(), token.claims.key_id())
-            .filter(|(_, key, _)| key.family == token.algorithm.family);
+            .filter(|(_, key, _)| key.family == token.algorithm.family)
+            .filter(|(_, key, _)| key.may_have_made(&token.signature_bytes));
         let Some((id, key, role)) = named else {
-            let decoy = self.decoys.of(token.algorithm.family);
-            decoy.verify(token.algorithm, token.message, token.signature);
+            self.decoys.check(token);
             return None;
         };
         key.verify(token.algorithm, token.message, token.signature).then(|| (Arc::clone(id), role))
@@ -170,16 +181,28 @@ impl Known {
         }
     }
 
-    fn add(&mut self, class: KeyClass, id: &str, pem: &str) -> Result<(), BadKey> {
+    /// A key that was known before as it is now is not read again.
+    fn add(&mut self, class: KeyClass, id: &str, pem: &str, former: &Known) -> Result<(), BadKey> {
         check_key_id(id)?;
-        let key = VerifyingKey::from_pem(pem)?;
+        let same = former.of(class.into()).get(id).filter(|holder| holder.pem == pem);
+        let holder = match same {
+            Some(holder) => Arc::clone(holder),
+            None => Arc::new(Holder { pem: pem.to_owned(), key: VerifyingKey::from_pem(pem)? }),
+        };
         let keys = match class {
             KeyClass::Administration => &mut self.administration,
             KeyClass::Client => &mut self.client,
         };
-        match keys.insert(Arc::from(id), key) {
+        match keys.insert(Arc::from(id), holder) {
             None => Ok(()),
             Some(_) => Err(BadKey::Repeated),
+        }
+    }
+
+    fn of(&self, role: Role) -> &HashMap<Arc<str>, Arc<Holder>> {
+        match role {
+            Role::Administration => &self.administration,
+            Role::Client => &self.client,
         }
     }
 
@@ -191,11 +214,7 @@ impl Known {
             Role::Client => Role::Administration,
         };
         [claimed, other].into_iter().find_map(|role| {
-            let keys = match role {
-                Role::Administration => &self.administration,
-                Role::Client => &self.client,
-            };
-            keys.get_key_value(id).map(|(id, key)| (id, key, role))
+            self.of(role).get_key_value(id).map(|(id, holder)| (id, &holder.key, role))
         })
     }
 }

@@ -5,8 +5,10 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::timeout_at;
+
 use super::Broker;
-use crate::actors::{KeyedReply, Rendering, Reserved, Told, idempotency};
+use crate::actors::{KeyedReply, Lane, Rendering, Reservation, Reserved, Told};
 use crate::auth::Principal;
 use crate::domain::idempotency::{FirstAnswer, Keyed, KeyedCall};
 use crate::domain::ids::Sequence;
@@ -14,15 +16,12 @@ use crate::error::BrokerError;
 use crate::journal::format;
 
 /// What became of the key of a call.
-pub enum Key {
-    /// The call is the first under it: make it with `Broker::under`.
+pub(crate) enum Key {
+    /// The call is the first under it: it is to be made with [`Broker::under`].
     First(Reservation),
     /// It was made before: this is its answer, and the record that has it.
     Answered(Sequence, FirstAnswer),
 }
-
-/// A key that is taken for one call. Falls it without an answer, the key is free again.
-pub struct Reservation(idempotency::Reservation);
 
 /// What a keyed call brings along to whoever answers it. The type of the answer is the call's own.
 #[derive(Clone)]
@@ -38,60 +37,71 @@ impl Carried {
 }
 
 impl Broker {
-    /// Takes the key of a call, or finds the call's first answer. Waits while it is being made:
-    /// 5 s at most.
+    /// Takes the key of a call, or finds the call's first answer. Waits while it is being made, for
+    /// as long as an answer may take.
     ///
     /// # Errors
     /// [`BrokerError::KeyReused`], [`BrokerError::KeyInProgress`], [`BrokerError::KeyQuota`]; and
     /// those of a journal that cannot be read.
-    pub async fn reserve(&self, call: KeyedCall, caller: &Principal) -> Result<Key, BrokerError> {
+    pub(crate) async fn reserve(
+        &self,
+        call: KeyedCall,
+        caller: &Principal,
+    ) -> Result<Key, BrokerError> {
         let ledger = &self.core().ledger;
         let deadline = self.deadline();
         loop {
             let now = ledger.tenant().outages.session_time(ledger.now());
-            let may_touch = |instance| caller.scope(instance).is_ok();
-            match ledger.keys().reserve(call, now, may_touch) {
-                Reserved::First(reservation) => return Ok(Key::First(Reservation(reservation))),
-                Reserved::Answered(sequence) => return self.first_answer(sequence).await,
+            match ledger.keys().reserve(call, now, caller.reach()) {
+                Reserved::First(reservation) => return Ok(Key::First(reservation)),
+                Reserved::Answered(sequence) => return self.first_answer(call, sequence).await,
                 Reserved::Wait(waiting) => {
-                    let waited = tokio::time::timeout_at(deadline, waiting.done()).await;
+                    let waited = timeout_at(deadline, waiting.done()).await;
                     waited.map_err(|_| BrokerError::KeyInProgress)?;
                 }
                 Reserved::TooManyWaiting => return Err(BrokerError::KeyInProgress),
                 Reserved::Reused => return Err(BrokerError::KeyReused),
-                Reserved::Full => return Err(BrokerError::KeyQuota { limit: ledger.keys().max() }),
+                Reserved::Full { limit, in_ms } => {
+                    let retry_after = in_ms.div_ceil(1_000).max(1);
+                    return Err(BrokerError::KeyQuota { limit, retry_after });
+                }
             }
         }
     }
 
-    /// The answer that a record keeps.
-    async fn first_answer(&self, sequence: Sequence) -> Result<Key, BrokerError> {
+    /// The answer that a record keeps, if it is the answer to this call.
+    async fn first_answer(&self, call: KeyedCall, sequence: Sequence) -> Result<Key, BrokerError> {
+        let permit = self.core().gate.try_enter(Lane::Ordinary, None)?;
         let journal = self.journal().clone();
+        if journal.durable() < sequence {
+            return Err(BrokerError::Stopping); // It never became durable: the journal is down.
+        }
         let read = tokio::task::spawn_blocking(move || {
-            let mut kept = None;
+            let _permit = permit;
+            let mut kept = Err("there is no such record".to_owned());
             let read = journal.read(sequence, &mut |_, payload| {
-                kept = format::decode_keyed(payload).ok().and_then(|(_, keyed)| keyed);
+                kept = format::decode_keyed(payload).map_err(|error| error.to_string());
                 ControlFlow::Break(())
             });
-            read.map(|()| kept)
+            read.map_err(|error| error.to_string()).and(kept)
         });
-        match read.await {
-            Ok(Ok(Some(Keyed { answer, .. }))) => Ok(Key::Answered(sequence, answer)),
-            // Its record never became durable, or cannot be read any more.
-            Ok(Ok(None)) => Err(BrokerError::Stopping),
-            Ok(Err(error)) => {
-                tracing::error!(%error, %sequence, "a first answer cannot be read back");
-                Err(BrokerError::Fault)
+        let wrong = match read.await {
+            Ok(Ok((_, Some(Keyed { call: kept, answer })))) if kept == call => {
+                return Ok(Key::Answered(sequence, answer));
             }
-            Err(_) => Err(BrokerError::Fault),
-        }
+            Ok(Ok(_)) => "it is the answer to another call".to_owned(),
+            Ok(Err(error)) => error,
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%sequence, wrong, "a first answer cannot be read back");
+        Err(BrokerError::Fault)
     }
 
     /// This broker, whose next call comes under a key: what `rendering` makes of its answer stands
     /// in the same record as what the call does, and is the same for whoever repeats it.
     pub(crate) fn under<T: Send + 'static>(
         &self,
-        Reservation(reservation): Reservation,
+        reservation: Reservation,
         rendering: Rendering<T>,
         told: Arc<Told>,
     ) -> Broker {

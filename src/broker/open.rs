@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use super::{Broker, Inner};
 use crate::actors::recovery::{Settled, State};
 use crate::actors::{
-    self, Alarm, Awake, Core, Gate, Keys, Ledger, Quota, alarm, broker_time, sleep,
+    self, Alarm, Awake, Core, Gate, KeyIndex, Ledger, Quota, alarm, broker_time, sleep,
 };
 use crate::config::Settings;
 use crate::domain::event::Event;
@@ -125,7 +126,8 @@ impl Broker {
     pub async fn open(options: Options) -> Result<Opened, OpenError> {
         let storage = options.storage.clone();
         let (journal_id, segment_bytes) = (options.ids.fresh(), options.settings.segment_bytes);
-        let read = move || read_back(storage, journal_id, segment_bytes);
+        let keep = options.settings.idempotency.keep;
+        let read = move || read_back(storage, journal_id, segment_bytes, keep);
         let read = tokio::task::spawn_blocking(read).await;
         let read = read.map_err(|error| OpenError::Actors(error.to_string()))??;
         let ReadBack { snapshots, watermark, recovered, state } = read;
@@ -142,8 +144,7 @@ impl Broker {
         let Settled { tenant, registry, keys, catalogue, owners } = settled;
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
-        let limits = options.settings.idempotency;
-        let keys = Keys::new(limits.keep, limits.keys_max, keys);
+        let keys = KeyIndex::new(options.settings.idempotency, keys.into_places());
         let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids, keys);
         let awake = Awake::new(options.settings.awake);
         let core = Core::new(ledger, directory, alarm, awake, (gate, quota), snapshots, watermark);
@@ -238,6 +239,7 @@ fn read_back(
     storage: Storage,
     journal_id: u128,
     segment_bytes: u64,
+    keep: Duration,
 ) -> Result<ReadBack, OpenError> {
     let mut lost = false;
     let (disk, snapshots) = match storage {
@@ -261,12 +263,12 @@ fn read_back(
             (Arc::new(disk) as Arc<dyn Disk>, Arc::new(snapshots) as _)
         }
     };
-    let mut state = State::default();
+    let mut state = State::keeping(keep);
     let watermark = match load(snapshots.as_ref(), &mut state) {
         Ok(watermark) => watermark,
         Err(warning) => {
             tracing::warn!(warning, "the snapshots are rebuilt from the journal");
-            state = State::default();
+            state = State::keeping(keep);
             None
         }
     };

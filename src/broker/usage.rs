@@ -10,9 +10,6 @@ use crate::error::BrokerError;
 use crate::journal::format;
 use crate::usage::{UsageError, UsageLine};
 
-/// The most records that are looked through for one page, whether they have rows or not.
-const RECORDS_MAX: u64 = 1_000_000;
-
 /// Which rows are wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageQuery {
@@ -20,6 +17,8 @@ pub struct UsageQuery {
     pub after: Sequence,
     /// So many; but all rows of a record come together.
     pub limit: usize,
+    /// So many records are looked through at most, whether they have rows or not.
+    pub records: u64,
     /// Of one instance only.
     pub instance: Option<InstanceId>,
 }
@@ -41,7 +40,7 @@ impl Broker {
         if query.instance.is_some_and(|id| directory.instance(id).is_none()) {
             return Err(Refusal::UnknownInstance.into());
         }
-        let last = query.after.get().saturating_add(RECORDS_MAX);
+        let last = query.after.get().saturating_add(query.records);
         let through = self.journal().durable().min(Sequence::new(last)).max(query.after);
         Ok(UsagePage { broker: self.clone(), query, through })
     }
@@ -54,12 +53,14 @@ impl UsagePage {
         self.through
     }
 
-    /// Shows `each` the rows, in order. Reads the disk on this thread; the broker goes on meanwhile.
+    /// Shows `each` the rows, in order, as long as somebody is `wanted`. Reads the disk on this
+    /// thread; the broker goes on meanwhile.
     ///
     /// # Errors
     /// [`UsageError::Read`], [`UsageError::Record`]; some rows may have been shown by then.
     pub fn read(
         &self,
+        wanted: impl Fn() -> bool,
         each: &mut dyn FnMut(&UsageLine<'_>) -> ControlFlow<()>,
     ) -> Result<(), UsageError> {
         let UsagePage { broker, query, through } = self;
@@ -81,7 +82,7 @@ impl UsagePage {
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            let is_done = shown >= query.limit || sequence >= *through;
+            let is_done = shown >= query.limit || sequence >= *through || !wanted();
             Ok(if is_done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         if query.after < *through {

@@ -11,7 +11,7 @@ use super::event::{Event, Record};
 use super::ids::{
     ConditionId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text,
 };
-use super::keys::{KeyClass, RegisteredKey};
+use super::keys::Keys;
 use super::limits::CONDITIONS_MAX;
 use super::line_item::{InChargingOrder, LineItem, LineItemState, Terms};
 use super::rates::{NewRateTable, RateTable, Rates};
@@ -27,8 +27,8 @@ pub struct Tenant {
     pub number: Sequence,
     /// The price lists.
     pub rates: Rates,
-    /// The registered keys. Administration and client keys are named apart.
-    pub keys: imbl::OrdMap<(KeyClass, Text), Arc<RegisteredKey>>,
+    /// The registered keys.
+    pub keys: Keys,
     /// The settings, through time.
     pub configuration: ConfigurationHistory,
     /// When the broker was not there.
@@ -36,14 +36,6 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A key that is registered now, or replaces the one of its class and id: then it keeps the
-    /// moment at which that was first registered (spec 2.1).
-    pub fn decide_key(&self, key: RegisteredKey, now: Timestamp) -> Event {
-        let former = self.keys.get(&(key.class, key.id.clone()));
-        let created = former.map_or(now, |former| former.created);
-        Event::KeyRegistered(RegisteredKey { created, ..key })
-    }
-
     /// Checks a table that is to be published (spec 2.6).
     pub fn decide_publication(&self, table: NewRateTable) -> Result<Event, Refusal> {
         let NewRateTable { series, version, .. } = &table;
@@ -70,17 +62,13 @@ impl Tenant {
         Ok(Event::RateTableDeleted { series: series.clone(), number: table.number })
     }
 
-    /// Adds a key, or replaces the one of its class and id.
-    pub fn insert_key(&mut self, key: RegisteredKey) {
-        self.keys.insert((key.class, key.id.clone()), Arc::new(key));
-    }
-
     /// Takes over what a record changes here. Says whether it changed anything.
     pub fn apply(&mut self, sequence: Sequence, record: &Record) -> bool {
         match &record.event {
-            Event::KeyRegistered(key) => {
-                self.insert_key(key.clone());
+            Event::KeysRegistered(keys) => {
+                keys.iter().for_each(|key| self.keys.insert(key.clone()));
             }
+            Event::KeyDeleted { class, id } => self.keys.remove(*class, id),
             Event::RateTablePublished(table) => {
                 let number = RateTableNumber::new(sequence);
                 let table = RateTable::new(number, record.at, table.clone());
@@ -265,7 +253,8 @@ impl InstanceCatalogue {
             Event::ActionsSet { activation_id, actions, .. } => {
                 self.set_actions(activation_id, actions.clone());
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
@@ -410,7 +399,8 @@ impl Registry {
                 let mapping = Mapping { instance: *instance, number: *number, deleted: true };
                 self.insert_mapping(activation_id.clone(), mapping);
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::ConditionsSet { .. }

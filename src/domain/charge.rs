@@ -8,6 +8,7 @@ pub mod explain;
 
 use std::sync::Arc;
 
+use super::balance::Seen;
 use super::catalogue::InstanceCatalogue;
 use super::ids::{ActionId, LineItemNumber, Requester, Text};
 use super::line_item::{Balance, LineItem, Overdraft, Posting};
@@ -16,7 +17,6 @@ use super::rates::{RateTable, Rates};
 use super::request::RequestedItem;
 use super::rounding;
 use super::rules::Permission;
-use super::standing::Seen;
 use super::time::Timestamp;
 use super::tokens::{Rate, Tokens};
 

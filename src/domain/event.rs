@@ -11,7 +11,7 @@ use super::ids::{
     ConditionId, CorrelationId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber,
     SessionId, SessionNumber, Text,
 };
-use super::keys::RegisteredKey;
+use super::keys::{KeyClass, RegisteredKey};
 use super::line_item::{Posting, Terms};
 use super::rates::NewRateTable;
 use super::request::AccessRequest;
@@ -31,8 +31,15 @@ pub struct Record {
 /// What became true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A public key was registered, or replaced the one of its id (spec 2.1).
-    KeyRegistered(RegisteredKey),
+    /// Public keys were registered, or replaced those of their class and id (spec 2.1).
+    KeysRegistered(Vec<RegisteredKey>),
+    /// A public key was deleted.
+    KeyDeleted {
+        /// Its class.
+        class: KeyClass,
+        /// Its id.
+        id: Text,
+    },
     /// A rate table was published (spec 2.6).
     RateTablePublished(NewRateTable),
     /// A rate table that had not taken effect was deleted.
@@ -246,7 +253,8 @@ impl Event {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.session),
             Event::AutomaticCharge(charge) => Some(charge.session),
             Event::Heartbeat { session, .. } => Some(*session),
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
@@ -279,7 +287,8 @@ impl Event {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.instance),
             Event::AutomaticCharge(charge) => Some(charge.instance),
             Event::Heartbeat { instance, .. } => Some(*instance),
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
@@ -300,7 +309,8 @@ impl Event {
                 Some(closed.correlation)
             }
             Event::AutomaticCharge(charge) => Some(charge.correlation),
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
@@ -327,7 +337,8 @@ impl Event {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => &closed.postings,
             Event::AutomaticCharge(charge) => &charge.postings,
             Event::ActionsSet { posting, .. } => posting.as_slice(),
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }

@@ -13,6 +13,10 @@ pub const ITEMS_MAX: usize = 100;
 pub const LINE_ITEMS_CHARGED_MAX: usize = 400;
 /// Actions of one line item: all their counters are in each of its postings (spec 5).
 pub const ACTIONS_MAX: usize = 32;
+/// Registered keys of one class (spec 2.1).
+pub const KEYS_MAX: usize = 1_000;
+/// Keys in one request (spec 2.1): their record fits whatever they are.
+pub const KEYS_SENT_MAX: usize = 100;
 /// Conditions of one instance (spec 5).
 pub const CONDITIONS_MAX: usize = 1_000;
 /// Clauses that one condition joins (spec 5).

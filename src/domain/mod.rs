@@ -1,6 +1,7 @@
 //! Layer 0: the rules about tokens, time and states. Pure: no runtime, no I/O, no clock, no
 //! randomness, no serialisation, no floating point. Reads like docs/specification/.
 
+pub mod balance;
 pub mod catalogue;
 pub mod charge;
 pub mod configuration;
@@ -19,7 +20,6 @@ mod rounding;
 pub mod rules;
 pub mod session;
 pub mod session_time;
-pub mod standing;
 pub mod status;
 pub mod time;
 pub mod tokens;

@@ -4,7 +4,7 @@
 //! items are not refusals but verdicts ([`Denial`](super::charge::Denial)): those requests succeed.
 
 use super::ids::Text;
-use super::limits::LINE_ITEMS_CHARGED_MAX;
+use super::limits::{KEYS_MAX, LINE_ITEMS_CHARGED_MAX};
 use super::price::NoPrice;
 use super::rates::PricedTwice;
 use super::session::Ended;
@@ -31,12 +31,20 @@ pub enum Refusal {
     /// The caller's token does not reach what it asks for.
     #[error("this token does not permit the call")]
     Forbidden,
+    /// Without it nobody could administrate any more.
+    #[error("it is the last administration key: save another one first")]
+    LastKey,
     /// Path, header and body name different instances.
     #[error("path, `x-instance-id` and body name different instances")]
     InstanceMismatch,
     /// One item and version twice in a table.
     #[error("{0}: name it once")]
     PricedTwice(#[from] PricedTwice),
+    /// The keys of one class would be too many.
+    #[error(
+        "there would be more than {KEYS_MAX} keys of this kind: delete those that are not used"
+    )]
+    TooManyKeys,
     /// A public key that cannot be registered; says why.
     #[error("{0}")]
     BadKey(String),
@@ -98,6 +106,9 @@ pub enum Refusal {
          that only asks what it would cost"
     )]
     UnknownDecision,
+    /// No such key of this class.
+    #[error("there is no such key: GET /public-keys lists those that exist")]
+    UnknownKey,
     /// No such rate table.
     #[error("there is no rate table of this version in this series")]
     UnknownRateTable,
@@ -143,6 +154,8 @@ impl Refusal {
             Refusal::InstanceMismatch => "instance-mismatch",
             Refusal::PricedTwice(_) => "priced-twice",
             Refusal::BadKey(_) => "bad-key",
+            Refusal::TooManyKeys => "too-many-keys",
+            Refusal::LastKey => "last-key",
             Refusal::TooManyLineItems => "too-many-line-items",
             Refusal::FormulaFailed(_) => "formula-failed",
             Refusal::UnknownSetting => "unknown-setting",
@@ -156,6 +169,7 @@ impl Refusal {
             Refusal::UnknownSession => "unknown-session",
             Refusal::UnknownCondition => "unknown-condition",
             Refusal::UnknownDecision => "unknown-decision",
+            Refusal::UnknownKey => "unknown-key",
             Refusal::UnknownRateTable => "unknown-rate-table",
             Refusal::RateTableExists { .. } => "rate-table-exists",
             Refusal::RateTableInEffect => "rate-table-in-effect",
@@ -171,9 +185,12 @@ impl Refusal {
     /// What kind of no this is.
     pub const fn kind(&self) -> RefusalKind {
         match self {
-            Refusal::Forbidden | Refusal::InstanceMismatch => RefusalKind::Forbidden,
+            Refusal::Forbidden | Refusal::LastKey | Refusal::InstanceMismatch => {
+                RefusalKind::Forbidden
+            }
             Refusal::PricedTwice(_)
             | Refusal::BadKey(_)
+            | Refusal::TooManyKeys
             | Refusal::TooManyLineItems
             | Refusal::FormulaFailed(_)
             | Refusal::UnknownSetting
@@ -187,6 +204,7 @@ impl Refusal {
             | Refusal::UnknownSession
             | Refusal::UnknownCondition
             | Refusal::UnknownDecision
+            | Refusal::UnknownKey
             | Refusal::UnknownRateTable => RefusalKind::NotFound,
             Refusal::RateTableExists { .. }
             | Refusal::RateTableInEffect

@@ -367,7 +367,8 @@ impl Session {
                     Arc::make_mut(usage).period.heartbeat = Need::Met;
                 }
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }

@@ -143,7 +143,8 @@ pub fn rows(record: &Record) -> Vec<UsageRow<'_>> {
             };
             operation.refunds(closed.correlation, closed.ended.as_deref(), &closed.refunds)
         }
-        Event::KeyRegistered(_)
+        Event::KeysRegistered(_)
+        | Event::KeyDeleted { .. }
         | Event::RateTablePublished(_)
         | Event::RateTableDeleted { .. }
         | Event::InstanceCreated { .. }

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{BalanceAfter, Decided, Explanation, GivenBack, Kind};
+use super::{Decided, Explanation, GivenBack, Kind};
 use crate::actors::recovery::State;
+use crate::domain::balance::Seen;
 use crate::domain::catalogue::InstanceCatalogue;
 use crate::domain::charge::explain::Asked;
 use crate::domain::charge::{self, Balances, Candidates, Known, Refund, Verdict};
@@ -14,7 +15,7 @@ use crate::domain::event::{
 use crate::domain::ids::{
     ActionId, CorrelationId, InstanceNumber, LineItemNumber, Requester, Sequence, SessionNumber,
 };
-use crate::domain::line_item::{Balance, Overdraft, Posting};
+use crate::domain::line_item::{Balance, Posting};
 use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::session::{AccessCommand, OnDeny, Session, State as Doing};
 use crate::domain::session_time::SessionTime;
@@ -98,9 +99,14 @@ impl Before<'_> {
             Event::SessionExpired(closed) => {
                 let session = self.session(closed.session)?;
                 let again = session.decide_expiry(closed.correlation, self.catalogue, self.state);
-                self.end(Kind::Expiry, closed, again.ok())
+                let kind = match used(session) {
+                    Some(_) => Kind::MissedHeartbeat,
+                    None => Kind::IdleLimit,
+                };
+                self.end(kind, closed, again.ok())
             }
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
@@ -216,20 +222,9 @@ impl Before<'_> {
     /// What every explanation has.
     fn shell(&self, kind: Kind, correlation: CorrelationId) -> Option<Explanation> {
         let entry = self.state.registry.instance(self.instance)?;
-        let balance = |posting: &Posting| {
-            let activation_id = posting.activation_id.clone();
-            let found = self.catalogue.find(activation_id.as_str());
-            let found = found.filter(|line_item| line_item.number == posting.line_item);
-            let used = posting.after.used;
-            let available = match found.map(|line_item| line_item.terms.overdraft) {
-                Some(Overdraft::Unlimited) => None,
-                Some(Overdraft::None | Overdraft::Number(_)) => {
-                    found.map(|line_item| line_item.available(used))
-                }
-                None => Some(Tokens::ZERO), // Deleted.
-            };
-            BalanceAfter { activation_id, used, available }
-        };
+        let tolerant = self.state.tenant.configuration.at(self.record.at).timezone_tolerant;
+        let seen = Seen::new(Arc::new(self.catalogue.clone()), self.record.at, tolerant);
+        let postings = self.record.event.postings();
         Some(Explanation {
             sequence: self.sequence,
             at: self.record.at,
@@ -244,7 +239,7 @@ impl Before<'_> {
             items: Vec::new(),
             refunds: Vec::new(),
             refunds_counted: Vec::new(),
-            balances: self.record.event.postings().iter().map(balance).collect(),
+            balances: postings.iter().map(|posting| seen.standing(posting)).collect(),
             consistent: false,
         })
     }
@@ -274,7 +269,8 @@ impl Before<'_> {
         candidates: Candidates<'_>,
         verdicts: &[Verdict],
     ) -> Option<Vec<Decided>> {
-        let asked = Asked { items, refunds, candidates, balances: self.state };
+        let best_effort = matches!(self.record.event, Event::Access(_));
+        let asked = Asked { items, refunds, best_effort, candidates, balances: self.state };
         let explained = asked.explain(LISTED_MAX).ok()?;
         let each = items.iter().zip(verdicts).zip(explained);
         let decided = each.map(|((item, verdict), why)| {

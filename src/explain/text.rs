@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{BalanceAfter, Decided, Explanation, GivenBack, Kind};
+use super::{Decided, Explanation, GivenBack, Kind};
+use crate::domain::balance::LineItemBalance;
 use crate::domain::charge::explain::{
     LineItemExplained, Raise, Rule, Shortfall, Standing, Table, Usable,
 };
@@ -138,7 +139,7 @@ impl fmt::Display for Standing {
 impl fmt::Display for Raise {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Raise { activation_id, quantity, quantity_now, allocation, .. } = self;
-        write!(formatter, "To grant it, raise ")?;
+        write!(formatter, "To grant it, asked alone, raise ")?;
         let quantity = (*quantity > 0).then(|| {
             let by = Amount(Tokens::whole(*quantity));
             format!("`{activation_id}`'s quantity by {by} (now {quantity_now})")
@@ -247,7 +248,8 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Session => "request of a session",
         Kind::AutomaticCharge => "automatic charge of a session",
         Kind::Close => "close of a session",
-        Kind::Expiry => "end of a session that nobody closed",
+        Kind::MissedHeartbeat => "end of a session: no heartbeat had come in time",
+        Kind::IdleLimit => "end of a session: it had been idle for too long",
     }
 }
 
@@ -297,7 +299,7 @@ impl fmt::Display for Explanation {
         }
         if !self.balances.is_empty() {
             writeln!(formatter, "\nBalances after it")?;
-            let row = |BalanceAfter { activation_id, used, available }: &BalanceAfter| {
+            let row = |LineItemBalance { activation_id, used, available }: &LineItemBalance| {
                 let available =
                     available.map_or("without bound".to_owned(), |left| left.to_string());
                 (activation_id.to_string(), format!("used {used}, available {available}"))

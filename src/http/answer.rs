@@ -29,9 +29,21 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 /// The body of a response: there from the beginning, or made while it is sent.
 pub(super) type AnswerBody = Either<Full<Bytes>, Pieces>;
 
-/// A body that comes in pieces. An error ends the connection in the middle of it.
+/// A part of a body that comes in pieces.
 #[derive(Debug)]
-pub(super) struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+pub(super) enum Piece {
+    /// Some bytes, or none.
+    Some(Bytes),
+    /// There is no more. A body that ends without it ends the connection in the middle of it.
+    End,
+}
+
+/// A body that comes in pieces.
+pub(super) struct Pieces {
+    pieces: mpsc::Receiver<Piece>,
+    /// Falls with the body.
+    under_way: Option<Box<dyn Send + Sync>>,
+}
 
 impl Body for Pieces {
     type Data = Bytes;
@@ -41,15 +53,25 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = ready!(self.0.poll_recv(context));
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        Poll::Ready(match ready!(self.pieces.poll_recv(context)) {
+            Some(Piece::Some(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Piece::End) => None,
+            None => Some(Err(io::Error::other("the answer ends early"))),
+        })
+    }
+}
+
+/// Has something fall when the body of a response has been sent: at once, if it is all there.
+pub(super) fn under_way(response: &mut Response<AnswerBody>, guard: impl Send + Sync + 'static) {
+    if let Either::Right(pieces) = response.body_mut() {
+        pieces.under_way = Some(Box::new(guard));
     }
 }
 
 #[derive(Debug)]
 enum Payload {
     Whole(Vec<u8>),
-    Pieces(mpsc::Receiver<io::Result<Bytes>>),
+    Pieces(mpsc::Receiver<Piece>),
 }
 
 /// What a handler says, whatever record it rests on.
@@ -150,7 +172,7 @@ impl Answer {
     pub(super) fn stream(
         sequence: Sequence,
         content_type: &'static str,
-        pieces: mpsc::Receiver<io::Result<Bytes>>,
+        pieces: mpsc::Receiver<Piece>,
     ) -> Answer {
         Answer {
             status: StatusCode::OK,
@@ -165,7 +187,7 @@ impl Answer {
     pub(super) fn into_response(self) -> Response<AnswerBody> {
         let (is_empty, body) = match self.body {
             Payload::Whole(body) => (body.is_empty(), whole(body)),
-            Payload::Pieces(pieces) => (false, Either::Right(Pieces(pieces))),
+            Payload::Pieces(pieces) => (false, Either::Right(Pieces { pieces, under_way: None })),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -228,7 +250,7 @@ pub(super) fn of_problem(
             }
         }
         Some(Header::RetryAfter(seconds)) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
         }
         Some(Header::Authenticate(challenge)) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -19,13 +19,14 @@ use super::routes::{self, Caller, Found, Operation};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{
-    Server, access, body, configuration, decisions, instances, line_items, ops, rate_tables, rules,
-    sessions, test_clock, usage,
+    Server, access, body, configuration, decisions, instances, keys, line_items, ops, rate_tables,
+    rules, sessions, test_clock, usage,
 };
 use crate::auth::Role;
 use crate::broker::{self, Broker, Key};
 use crate::domain::idempotency::KeyedCall;
 use crate::domain::ids::InstanceId;
+use crate::domain::keys::KeyClass;
 
 /// Header fields of one request. hyper counts them as well, but above 100, and with a limit of its
 /// own it would allocate for every request.
@@ -228,6 +229,11 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
     match call.found.route.operation {
         Operation::OneOffAccess => access::one_off(call).await,
         Operation::SessionAccess => access::of_session(call).await,
+        Operation::SaveAdministrationKeys => keys::save(call, KeyClass::Administration).await,
+        Operation::DeleteAdministrationKey => keys::delete(call, KeyClass::Administration).await,
+        Operation::SaveClientKeys => keys::save(call, KeyClass::Client).await,
+        Operation::DeleteClientKey => keys::delete(call, KeyClass::Client).await,
+        Operation::ListPublicKeys => keys::list(call).await,
         Operation::PublishRateTable => rate_tables::publish(call).await,
         Operation::ListRateTables => rate_tables::list(call).await,
         Operation::DeleteRateTable => rate_tables::delete(call).await,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Limits, Server, call};
+use super::{Limits, Server, answer, call};
 
 /// The most bytes of a request's head; body pieces are at most as long.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -42,8 +42,9 @@ pub(super) async fn run(server: Arc<Server>, stream: TcpStream, mut phase: watch
         lock(&progress).begin();
         let (server, progress) = (Arc::clone(&server), Arc::clone(&progress));
         async move {
-            let response = call::answer(&server, request).await;
-            lock(&progress).in_flight = false;
+            let in_flight = InFlight(progress);
+            let mut response = call::answer(&server, request).await;
+            answer::under_way(&mut response, in_flight);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -91,6 +92,15 @@ struct Progress {
     blocked_since: Option<Instant>,
     /// Whether a request is being handled: then the broker's limits hold, not these.
     in_flight: bool,
+}
+
+/// A request is being handled, until this falls.
+struct InFlight(Arc<Mutex<Progress>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        lock(&self.0).in_flight = false;
+    }
 }
 
 fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {

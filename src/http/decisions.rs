@@ -18,7 +18,7 @@ use crate::explain::{self, Explanation};
 pub(super) async fn explain(call: Call<'_>) -> Result<Answer, Problem> {
     let id = CorrelationId::parse(&call.param("correlationId")).ok_or(Refusal::UnknownDecision)?;
     let permit = Arc::clone(call.explaining()).try_acquire_owned();
-    let permit = permit.map_err(|_| BrokerError::ExplanationBusy)?;
+    let permit = permit.map_err(|_| BrokerError::JournalBusy { limit: 1 })?;
     let (asker, journal) = (Arc::new(()), call.broker().journal().clone());
     let waiting = Arc::downgrade(&asker);
     let explaining = tokio::task::spawn_blocking(move || {

@@ -25,7 +25,7 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Answer, Problem> {
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Problem> {
     let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
     let after = cursor(&call)?;
-    let size = page_size(call.query.number("size").map_err(bad_query)?)?;
+    let size = page_size(&call)?;
     let account_id = match (call.query.get("accountId"), call.query.get("default")) {
         (None, None) => {
             let receipt = call.broker().instances(after, size).await?;
@@ -55,8 +55,10 @@ pub(super) fn cursor(call: &Call<'_>) -> Result<Sequence, Problem> {
     Ok(Sequence::new(next))
 }
 
-fn page_size(wanted: Option<u64>) -> Result<usize, Problem> {
-    match wanted {
+/// How many entries a page has at most.
+pub(super) fn page_size(call: &Call<'_>) -> Result<usize, Problem> {
+    let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
+    match call.query.number("size").map_err(bad_query)? {
         None => Ok(PAGE_SIZE_DEFAULT),
         Some(0) => Err(Problem::bad_request("bad-query", "`size` must be at least 1")),
         Some(wanted) => Ok(usize::try_from(wanted).unwrap_or(PAGE_SIZE_MAX).min(PAGE_SIZE_MAX)),

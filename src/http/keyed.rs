@@ -8,8 +8,9 @@ use hyper::header::{HeaderMap, HeaderName};
 use super::answer::{Answer, Content};
 use super::problem::Problem;
 use super::wire::Dialect;
+use crate::actors::Reservation;
 use crate::auth::Principal;
-use crate::broker::{self, Broker, Reservation};
+use crate::broker::{self, Broker};
 use crate::domain::idempotency::{Fingerprint, IdempotencyKey};
 use crate::domain::ids::CorrelationId;
 use crate::error::BrokerError;
@@ -27,7 +28,7 @@ pub(super) fn sent(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         (Some(key), None) => Ok(Some(key)),
         (_, Some(_)) | (None, _) => {
             let detail = format!(
-                "send `Idempotency-Key` once, with 1 to {KEY_CHARS_MAX} visible ASCII characters"
+                "send `Idempotency-Key` once, with 1 to {KEY_CHARS_MAX} characters of printable ASCII"
             );
             Err(Problem::bad_request("bad-idempotency-key", detail))
         }

@@ -15,6 +15,7 @@ mod decisions;
 pub(crate) mod fuzz;
 mod instances;
 mod keyed;
+mod keys;
 mod line_items;
 mod meters;
 mod ops;

@@ -51,7 +51,7 @@ pub(super) enum Header {
     /// The methods of the path.
     Allow(String),
     /// In how many seconds to come back.
-    RetryAfter(&'static str),
+    RetryAfter(u64),
     /// What authorization is wanted.
     Authenticate(&'static str),
 }
@@ -228,20 +228,21 @@ impl From<BrokerError> for Problem {
                 return Problem { sequence, ..Problem::from(refusal) };
             }
             BrokerError::Overloaded { .. } | BrokerError::Busy => {
-                (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter("1")))
+                (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter(1)))
             }
-            BrokerError::SessionBusy { .. }
-            | BrokerError::ExplanationBusy
-            | BrokerError::KeyQuota { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter("1")))
+            BrokerError::SessionBusy { .. } | BrokerError::JournalBusy { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(1)))
+            }
+            BrokerError::KeyQuota { retry_after, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(retry_after)))
             }
             // A session that nobody uses ends by itself, but not within seconds.
             BrokerError::SessionQuota { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter("60")))
+                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(60)))
             }
             BrokerError::KeyInProgress => {
                 let problem = Problem::new(StatusCode::CONFLICT, code, detail);
-                return problem.with_header(Header::RetryAfter("1"));
+                return problem.with_header(Header::RetryAfter(1));
             }
             BrokerError::KeyReused => {
                 return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
@@ -286,7 +287,7 @@ mod tests {
             (BrokerError::Busy, 503, 503),
             (BrokerError::SessionBusy { limit: 4 }, 429, 429),
             (BrokerError::SessionQuota { limit: 1, whose: "the broker" }, 429, 429),
-            (BrokerError::ExplanationBusy, 429, 429),
+            (BrokerError::JournalBusy { limit: 1 }, 429, 429),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),

@@ -28,6 +28,11 @@ pub(super) enum Operation {
     Metrics,
     ReadTestClock,
     MoveTestClock,
+    SaveAdministrationKeys,
+    DeleteAdministrationKey,
+    SaveClientKeys,
+    DeleteClientKey,
+    ListPublicKeys,
     PublishRateTable,
     ListRateTables,
     DeleteRateTable,
@@ -105,6 +110,11 @@ const ACCESS_PARAMETERS: &[&str] = &["dryRun", "balances"];
 /// Below `…/api/{version}`, once per operation for both versions (spec 2).
 #[rustfmt::skip]
 static ROUTES: &[Route] = &[
+    route(Method::PUT, "/administration-keys", Administration, &[], Operation::SaveAdministrationKeys),
+    route(Method::DELETE, "/administration-keys/{keyId}", Administration, &[], Operation::DeleteAdministrationKey),
+    route(Method::PUT, "/client-keys", Administration, &[], Operation::SaveClientKeys),
+    route(Method::DELETE, "/client-keys/{keyId}", Administration, &[], Operation::DeleteClientKey),
+    route(Method::GET, "/public-keys", Administration, &["next", "size"], Operation::ListPublicKeys),
     route(Method::POST, "/rate-tables", Administration, &[], Operation::PublishRateTable),
     route(Method::GET, "/rate-tables", Administration, &[], Operation::ListRateTables),
     route(Method::DELETE, "/rate-tables", Administration, &["series", "version"], Operation::DeleteRateTable),
@@ -177,7 +187,11 @@ impl Operation {
             | Operation::CreateSession
             | Operation::SessionAccess
             | Operation::CloseSession
-            | Operation::ChangeConfiguration => true,
+            | Operation::ChangeConfiguration
+            | Operation::SaveAdministrationKeys
+            | Operation::DeleteAdministrationKey
+            | Operation::SaveClientKeys
+            | Operation::DeleteClientKey => true,
             Operation::Liveness
             | Operation::Readiness
             | Operation::Metrics
@@ -195,7 +209,8 @@ impl Operation {
             | Operation::Heartbeat
             | Operation::ReadConfiguration
             | Operation::ReadUsage
-            | Operation::ExplainDecision => false,
+            | Operation::ExplainDecision
+            | Operation::ListPublicKeys => false,
         }
     }
 
@@ -212,6 +227,11 @@ impl Operation {
             Operation::Metrics => "metrics",
             Operation::ReadTestClock => "read-test-clock",
             Operation::MoveTestClock => "move-test-clock",
+            Operation::SaveAdministrationKeys => "save-administration-keys",
+            Operation::DeleteAdministrationKey => "delete-administration-key",
+            Operation::SaveClientKeys => "save-client-keys",
+            Operation::DeleteClientKey => "delete-client-key",
+            Operation::ListPublicKeys => "list-public-keys",
             Operation::PublishRateTable => "publish-rate-table",
             Operation::ListRateTables => "list-rate-tables",
             Operation::DeleteRateTable => "delete-rate-table",

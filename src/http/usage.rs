@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::answer::Answer;
+use super::answer::{Answer, Piece};
 use super::call::Call;
 use super::problem::Problem;
 use crate::broker::{UsagePage, UsageQuery};
@@ -15,6 +15,8 @@ use crate::error::BrokerError;
 
 const LIMIT_DEFAULT: u64 = 1_000;
 const LIMIT_MAX: u64 = 10_000;
+/// So many records are looked through for one answer.
+const RECORDS_MAX: u64 = 100_000;
 /// So many pages are read at once: each takes a thread and its share of the disk.
 pub(super) const READERS_MAX: usize = 4;
 /// Rows go out in pieces of about this length,
@@ -26,6 +28,10 @@ const PIECES_MAX: usize = 2;
 pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
     let bad_query = |detail: String| Problem::bad_request("bad-query", detail);
     let after = call.query.number("after").map_err(bad_query)?.unwrap_or(0);
+    let last = call.broker().journal().durable().get();
+    if after > last {
+        return Err(bad_query(format!("`after` is {after}, and the last record is {last}")));
+    }
     let limit = match call.query.number("limit").map_err(bad_query)?.unwrap_or(LIMIT_DEFAULT) {
         0 => return Err(bad_query("`limit` must be at least 1".to_owned())),
         limit => usize::try_from(limit.min(LIMIT_MAX)).unwrap_or(usize::MAX),
@@ -34,10 +40,11 @@ pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
         .query
         .get("instance")
         .map(|id| InstanceId::parse(id).ok_or_else(|| Problem::from(Refusal::UnknownInstance)));
-    let query = UsageQuery { after: Sequence::new(after), limit, instance: instance.transpose()? };
+    let (after, instance) = (Sequence::new(after), instance.transpose()?);
+    let query = UsageQuery { after, limit, records: RECORDS_MAX, instance };
     let page = call.broker().usage(query)?;
     let place = call.usage_readers().try_acquire_owned();
-    let place = place.map_err(|_| BrokerError::Overloaded { limit: READERS_MAX })?;
+    let place = place.map_err(|_| BrokerError::JournalBusy { limit: READERS_MAX })?;
     let (pieces, rows) = mpsc::channel(PIECES_MAX);
     let through = page.through();
     tokio::task::spawn_blocking(move || {
@@ -48,27 +55,26 @@ pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
 }
 
 /// Reads the rows as fast as the client takes them, until it goes away.
-fn send(page: &UsagePage, pieces: &mpsc::Sender<std::io::Result<Bytes>>) {
+fn send(page: &UsagePage, pieces: &mpsc::Sender<Piece>) {
     let mut piece = Vec::with_capacity(PIECE_BYTES);
-    let read = page.read(&mut |line| {
+    let read = page.read(|| !pieces.is_closed(), &mut |line| {
         piece.extend_from_slice(&line.to_json());
         if piece.len() < PIECE_BYTES {
             return ControlFlow::Continue(());
         }
         let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
-        match pieces.blocking_send(Ok(Bytes::from(full))) {
+        match pieces.blocking_send(Piece::Some(Bytes::from(full))) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
     });
-    let last = match read {
-        Ok(()) if piece.is_empty() => return,
-        Ok(()) => Ok(Bytes::from(piece)),
-        Err(error) => {
-            // The status has been sent: what is left is to end the connection in the middle.
-            tracing::error!(%error, "usage rows cannot be read");
-            Err(std::io::Error::other(error))
+    // Whoever asked may have gone. Without `End` the connection ends in the middle of the answer:
+    // its status has been sent.
+    match read {
+        Ok(()) => {
+            let _ = pieces.blocking_send(Piece::Some(Bytes::from(piece)));
+            let _ = pieces.blocking_send(Piece::End);
         }
-    };
-    let _ = pieces.blocking_send(last); // Whoever asked may have gone.
+        Err(error) => tracing::error!(%error, "usage rows cannot be read"),
+    }
 }

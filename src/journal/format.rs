@@ -49,7 +49,7 @@ pub fn decode_keyed(bytes: &[u8]) -> Result<(Record, Option<Keyed>), CodeError> 
 
 coded_struct! {
     Record { at, event }
-    RegisteredKey { id, class, pem, created }
+    RegisteredKey { id, class, pem, created, modified, place }
     NewRateTable { series, version, effective_from, items }
     RatedItem { name, version, rate }
     Variable { name, value }
@@ -120,7 +120,7 @@ impl Coded for Variables {
 }
 
 coded_enum!(Event {
-    1 => KeyRegistered(key),
+    1 => KeysRegistered(keys),
     2 => RateTablePublished(table),
     3 => RateTableDeleted { series, number },
     4 => InstanceCreated { id, short_name, account_id, default },
@@ -140,6 +140,7 @@ coded_enum!(Event {
     18 => ConditionsSet { instance, conditions },
     19 => ConditionsDeleted { instance, conditions },
     20 => ActionsSet { instance, number, activation_id, actions, posting },
+    21 => KeyDeleted { class, id },
     22 => Answered,
 });
 

@@ -198,9 +198,17 @@ fn terms() -> impl Strategy<Value = Terms> {
 }
 
 fn catalogue_event() -> impl Strategy<Value = Event> {
-    let class = prop_oneof![Just(KeyClass::Administration), Just(KeyClass::Client)];
-    let key = (text(), class, "[A-Z\n-]{0,40}", time())
-        .prop_map(|(id, class, pem, created)| RegisteredKey { id, class, pem, created });
+    let class = || prop_oneof![Just(KeyClass::Administration), Just(KeyClass::Client)];
+    let key = (text(), class(), "[A-Z\n-]{0,40}", time(), time(), any::<u64>()).prop_map(
+        |(id, class, pem, created, modified, place)| RegisteredKey {
+            id,
+            class,
+            pem,
+            created,
+            modified,
+            place,
+        },
+    );
     let item = (text(), text(), price()).prop_map(|(name, version, rate)| RatedItem {
         name,
         version,
@@ -215,7 +223,8 @@ fn catalogue_event() -> impl Strategy<Value = Event> {
         },
     );
     prop_oneof![
-        key.prop_map(Event::KeyRegistered),
+        vec(key, 0..4).prop_map(Event::KeysRegistered),
+        (class(), text()).prop_map(|(class, id)| Event::KeyDeleted { class, id }),
         table.prop_map(Event::RateTablePublished),
         (text(), number(RateTableNumber::new))
             .prop_map(|(series, number)| Event::RateTableDeleted { series, number }),

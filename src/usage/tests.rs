@@ -66,13 +66,13 @@ fn record(name: &str) -> Record {
 
 fn written(format: Format, record: &Record) -> String {
     let (mut out, instance) = (Vec::new(), instance());
-    let mut writer = Writer::new(format, &mut out).unwrap();
+    let mut writer = Writer::new(format, &mut out);
     for row in &rows(record) {
         let line = UsageLine { sequence: Sequence::new(8), instance: &instance, row };
         writer.row(&line).unwrap();
     }
     writer.finish().unwrap();
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).unwrap().replace("\r\n", "<CRLF>\n")
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn a_row_is_a_line_of_json_with_all_members_in_order() {
 #[test]
 fn a_row_is_a_line_of_csv_under_the_names_of_the_reference() {
     insta::assert_snapshot!(written(Format::Csv, &record("LisaBarry")), @r#"
-    SEQUENCE,CORRELATION_ID,TENANT_ID,USAGE_TIME,WRITE_TIME,CONSUMER_ID,CONSUMER_TYPE,ACCOUNT_ID,INSTANCE_ID,ACTIVATION_ID,MAPPED_ENTITLED_COUNT,USED,ITEM,ITEM_VERSION,ITEM_COUNT,RATE,TOKENS,EVENT_TYPE,STATUS_CODE,STATUS_DESCRIPTION,SESSION_ID,ACTION_ID,META_DATA
-    8,00000000-0000-0000-0000-000000000009,default,1695821887865,1695821887865,LisaBarry,user,"ACME, ""Inc""",00000000-0000-0000-0000-000000001234,ACT01,1000,44,PhotoPrint,1.0,2.5,0.3,0.75,ACCESS,101,Successfully checked out,,00000000-0000-0000-0000-000000000007,"{""a"":   ""=1""}"
-    8,00000000-0000-0000-0000-000000000009,default,1695821887865,1695821887865,LisaBarry,user,"ACME, ""Inc""",00000000-0000-0000-0000-000000001234,,,,'=HYPERLINK(1),1.0,2.5,,0,DENIED,306,Insufficient count available,,,
+    SEQUENCE,CORRELATION_ID,TENANT_ID,USAGE_TIME,WRITE_TIME,CONSUMER_ID,CONSUMER_TYPE,ACCOUNT_ID,INSTANCE_ID,ACTIVATION_ID,MAPPED_ENTITLED_COUNT,USED,ITEM,ITEM_VERSION,ITEM_COUNT,RATE,TOKENS,EVENT_TYPE,STATUS_CODE,STATUS_DESCRIPTION,SESSION_ID,ACTION_ID,META_DATA<CRLF>
+    8,00000000-0000-0000-0000-000000000009,default,1695821887865,1695821887865,LisaBarry,user,"ACME, ""Inc""",00000000-0000-0000-0000-000000001234,ACT01,1000,44,PhotoPrint,1.0,2.5,0.3,0.75,ACCESS,101,Successfully checked out,,00000000-0000-0000-0000-000000000007,"{""a"":   ""=1""}"<CRLF>
+    8,00000000-0000-0000-0000-000000000009,default,1695821887865,1695821887865,LisaBarry,user,"ACME, ""Inc""",00000000-0000-0000-0000-000000001234,,,,'=HYPERLINK(1),1.0,2.5,,0,DENIED,306,Insufficient count available,,,<CRLF>
     "#);
 }
 
@@ -99,6 +99,7 @@ fn text_that_a_spreadsheet_would_run_begins_with_an_apostrophe_and_numbers_do_no
         ("+49 30 1", ",'+49 30 1,"),
         ("-2", ",'-2,"),
         ("@SUM(A1)", ",'@SUM(A1),"),
+        ("＝1+1", ",'＝1+1,"),
         ("a=1", ",a=1,"),
         ("'=1", ",'=1,"),
         ("=A,\"B\"", ",\"'=A,\"\"B\"\"\","),

@@ -108,7 +108,8 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 
 pub(crate) fn registered(id: &str, class: KeyClass, pem: String) -> RegisteredKey {
     let id = Text::new(id).expect("a key id");
-    RegisteredKey { id, class, pem, created: Timestamp::default() }
+    let (created, modified) = (Timestamp::default(), Timestamp::default());
+    RegisteredKey { id, class, pem, created, modified, place: 1 }
 }
 
 /// The keys that every test finds registered: one client key of each family, named by its family,
@@ -123,13 +124,18 @@ pub(crate) fn key_set() -> Vec<RegisteredKey> {
     keys
 }
 
+/// A clock at [`NOW_S`].
+pub(crate) fn stopped_clock() -> Arc<StoppedClock> {
+    Arc::new(StoppedClock(AtomicU64::new(NOW_S * 1000)))
+}
+
 /// A verifier with those keys at [`NOW_S`], for any issuer.
 pub(crate) fn verifier() -> (Verifier, Arc<StoppedClock>) {
     verifier_of(None)
 }
 
 pub(crate) fn verifier_of(issuer: Option<&str>) -> (Verifier, Arc<StoppedClock>) {
-    let clock = Arc::new(StoppedClock(AtomicU64::new(NOW_S * 1000)));
+    let clock = stopped_clock();
     let verifier = Verifier::new(issuer.map(str::to_owned), clock.clone());
     verifier.set_keys(&key_set()).expect("good keys");
     (verifier, clock)

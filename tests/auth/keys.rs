@@ -170,6 +170,10 @@ fn a_set_with_a_bad_key_changes_nothing() {
         (vec![client("k", good()), client("k", good())], BadKey::Repeated),
         (vec![client("", good())], BadKey::Id),
         (vec![client(&long, good())], BadKey::Id),
+        (vec![client("..", good())], BadKey::Id),
+        (vec![client("a/./b", good())], BadKey::Id),
+        (vec![client("a\\b", good())], BadKey::Id),
+        (vec![client("%41", good())], BadKey::Id),
     ];
     for (keys, expected) in rows {
         let BadKey::InSet { class, id, cause } = verifier.set_keys(&keys).unwrap_err() else {
@@ -191,7 +195,8 @@ fn refusals_of_keys_read_well() {
     );
     assert_eq!(
         BadKey::Id.to_string(),
-        "id must have 1 to 128 characters, none of them a control character"
+        "id must have 1 to 128 characters, no control character, `%`, `;` or `\\` among them, \
+         and `.` and `..` are none"
     );
 }
 

@@ -225,3 +225,55 @@ fn administration_and_client_keys_are_named_apart() {
         assert_eq!(answer.map(|principal| principal.role).ok(), role, "{alg}");
     }
 }
+
+/// C16: the id of a key cannot be guessed by the clock either. Only the long form judges time: a
+/// machine that does something else meanwhile would judge wrongly.
+#[test]
+fn an_unknown_key_takes_as_long_as_a_bad_signature() {
+    let is_long = std::env::var_os("FAREBOX_LONG").is_some();
+    let pairs = if is_long { 10_000 } else { 20 };
+    let (verifier, _) = verifier();
+    let bad = |alg: &str| KEYS.sign(alg, b"another text");
+    let rows = [
+        ("ed25519", "EdDSA", "of another text", bad("EdDSA")),
+        ("p256", "ES256", "of another text", bad("ES256")),
+        ("p384", "ES384", "of another text", bad("ES384")),
+        ("rsa", "RS256", "below every modulus", [vec![0], vec![1; 255]].concat()),
+        ("rsa", "PS256", "below every modulus", [vec![0], vec![1; 255]].concat()),
+        ("rsa", "RS256", "below most moduli", vec![0xa0; 256]),
+        ("rsa", "RS256", "beyond every modulus", vec![0xff; 256]),
+        ("rsa", "RS256", "of a longer key", vec![1; 512]),
+        ("rsa", "RS256", "of no key", vec![1; 9]),
+    ];
+    for (key_id, alg, what, signature) in rows {
+        let forged = |kid: &str| {
+            let payload = Payload::client(kid).json();
+            let message = format!("{}.{}", base64url(header(alg)), base64url(payload));
+            format!("{message}.{}", base64url(&signature))
+        };
+        let (known, unknown) = (forged(key_id), forged(&"x".repeat(key_id.len())));
+        let time = |token: &str| {
+            let began = tokio::time::Instant::now();
+            assert!(verifier.verify(token).is_err());
+            began.elapsed()
+        };
+        // Now the one first, now the other: what the first leaves in the caches helps the second.
+        let (mut of_known, mut of_unknown): (Vec<_>, Vec<_>) = (0..pairs)
+            .map(|pair| {
+                if pair % 2 == 0 {
+                    (time(&known), time(&unknown))
+                } else {
+                    let unknown = time(&unknown);
+                    (time(&known), unknown)
+                }
+            })
+            .unzip();
+        let [known, unknown] = [&mut of_known, &mut of_unknown].map(|times| {
+            times.sort_unstable();
+            *times.get(pairs / 2).expect("a median")
+        });
+        println!("C16 {alg}, {what}: {known:?} a known key, {unknown:?} an unknown one");
+        let apart = known.abs_diff(unknown);
+        assert!(!is_long || apart * 20 < known, "C16 {alg}, {what}: more than a twentieth apart");
+    }
+}

@@ -195,7 +195,7 @@ fn shown(explained: &Value) -> String {
 const EXPECTED: &[(&str, &[&str])] = &[
     ("X1", &["ONE_OFF 1001 1001"]),
     ("X2", &["ONE_OFF 1001 1001"]),
-    ("X4", &["ONE_OFF 1001 3006+quantity:4 1001"]),
+    ("X4", &["ONE_OFF 1001 3006+quantity:8 1001"]),
     ("X5", &["ONE_OFF 1001 2001 1001"]),
     ("X16", &["ONE_OFF 1001"]),
     ("X18", &["ONE_OFF 1001", "ONE_OFF 1001", "ONE_OFF 3006+quantity:1"]),
@@ -215,7 +215,11 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ),
     (
         "X8",
-        &["SESSION CHARGED 1001", "AUTOMATIC_CHARGE CHARGED 1001", "EXPIRY TERMINATED -X8-1:30"],
+        &[
+            "SESSION CHARGED 1001",
+            "AUTOMATIC_CHARGE CHARGED 1001",
+            "MISSED_HEARTBEAT TERMINATED -X8-1:30",
+        ],
     ),
 ];
 
@@ -253,7 +257,7 @@ async fn decisions_are_explained_beside_the_server_as_by_it_and_after_it() {
         assert_eq!(explained(&data, *id).await, *before, "after it");
     }
 
-    let short = told.iter().zip(&ids).find(|(told, _)| shown(told).contains("quantity:4"));
+    let short = told.iter().zip(&ids).find(|(told, _)| shown(told).contains("quantity:8"));
     let id = short.expect("X4").1.to_string();
     let ran = ran(&["explain", "--data", text(&data), &id]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -262,7 +266,7 @@ async fn decisions_are_explained_beside_the_server_as_by_it_and_after_it() {
         "Requester  user LisaBarry (department=)\n",
         "1. 10 x PhotoPrint 1.0: granted, 30 tokens\n   X4-1  gave 30; could give 40 tokens; 3 for one",
         "2. 2 x CADPrint 2.0: denied, too few tokens\n   X4-1  gave 0; could give 10 tokens; 7 for one",
-        "   To grant it, raise `X4-1`'s quantity by 4 tokens (now 40).\n",
+        "   To grant it, asked alone, raise `X4-1`'s quantity by 8 tokens (now 40).\n",
         "Balances after it\n   X4-1  used 34, available 6\n",
     ] {
         assert!(ran.stdout.contains(line), "no `{line}` in {}", ran.stdout);

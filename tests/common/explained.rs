@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 
 use farebox::broker::Broker;
+use farebox::domain::balance::LineItemBalance;
 use farebox::domain::charge::explain::{LineItemExplained, Raise, Shortfall, Standing};
 use farebox::domain::charge::{Denial, Verdict};
 use farebox::domain::event::Next;
 use farebox::domain::ids::{CorrelationId, Sequence};
 use farebox::domain::line_item::Obstacle;
-use farebox::explain::{BalanceAfter, Decided, Explanation, GivenBack, explain};
+use farebox::explain::{Decided, Explanation, GivenBack, explain};
 use farebox::journal::format;
 
 /// Everything that was decided, explained, in its order.
@@ -45,7 +46,7 @@ pub fn shown(explanation: &Explanation) -> String {
     let mut refunds: Vec<_> = explanation.refunds.iter().map(refund).collect();
     let counted = explanation.refunds_counted.iter().map(refund);
     refunds.extend(counted.map(|refund| format!("counted {refund}")));
-    let balance = |BalanceAfter { activation_id, used, available }: &BalanceAfter| {
+    let balance = |LineItemBalance { activation_id, used, available }: &LineItemBalance| {
         let available = available.map_or("endless".to_owned(), |left| left.to_string());
         format!("{activation_id}={used}+{available}")
     };

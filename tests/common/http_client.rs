@@ -54,6 +54,13 @@ impl Client {
         self.stream.write_all(bytes).await.expect("the server reads");
     }
 
+    /// Sends these bytes as far as the server takes them, and says what it answers, if it does
+    /// before the connection ends.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> Option<Answer> {
+        let _ = self.stream.write_all(bytes).await; // It may have heard enough.
+        self.try_answer().await
+    }
+
     /// Sends a request whose head is complete but for `Host` and `Content-Length`.
     pub(crate) async fn request(&mut self, head: &str, body: &str) -> Answer {
         self.send(bytes_of(head, body).as_bytes()).await;

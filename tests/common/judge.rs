@@ -127,7 +127,8 @@ fn tag(event: &Event) -> Option<&str> {
         Event::Access(access) => access.request.requester.value.as_str(),
         Event::SessionAccess(access) => access.request.requester.value.as_str(),
         Event::LineItemMapped { terms, .. } => terms.reset_frequency.as_ref()?.as_str(),
-        Event::KeyRegistered(_)
+        Event::KeysRegistered(_)
+        | Event::KeyDeleted { .. }
         | Event::RateTablePublished(_)
         | Event::RateTableDeleted { .. }
         | Event::InstanceCreated { .. }

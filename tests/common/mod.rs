@@ -19,6 +19,7 @@ pub mod http_client;
 mod http_rules;
 pub mod http_stage;
 pub mod judge;
+pub mod key_book;
 pub mod model;
 mod model_stage;
 pub mod product;

@@ -273,7 +273,7 @@ pub fn answered_items(answer: &AccessAnswer) -> Vec<ItemAnswer> {
 
 /// How the line items stand that an answer touched.
 pub fn standings(answer: &AccessAnswer) -> Vec<Standing> {
-    let one = |standing: farebox::domain::standing::Standing| Standing {
+    let one = |standing: farebox::domain::balance::LineItemBalance| Standing {
         activation: standing.activation_id.to_string(),
         used: amount(standing.used),
         available: standing

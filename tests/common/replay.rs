@@ -19,6 +19,7 @@ use farebox::domain::time::Timestamp;
 use farebox::domain::tokens::Tokens;
 use farebox::journal::{Journal, format};
 
+use super::key_book::KeyBook;
 use super::model::{
     self, Amount, Item, LineItemView as ModelLineItem, Model, OnDeny, SessionAnswer, SessionState,
     whole,
@@ -54,6 +55,7 @@ pub struct Replay {
     /// How many of the model's movements have been taken over.
     booked: usize,
     stamps: BTreeMap<InstanceNumber, Timestamp>,
+    keys: KeyBook,
     /// The last record that was played.
     pub last: Sequence,
     pub counts: Counts,
@@ -110,6 +112,7 @@ impl Default for Replay {
             by_mapping: Vec::new(),
             booked: 0,
             stamps: BTreeMap::new(),
+            keys: KeyBook::default(),
             counts: Counts::default(),
         }
     }
@@ -136,7 +139,7 @@ impl Replay {
         }
         self.last = sequence;
         match &record.event {
-            Event::KeyRegistered(_) => {}
+            Event::KeysRegistered(_) | Event::KeyDeleted { .. } => self.keys.record(record),
             Event::RateTablePublished(table) => {
                 let table = product::model_table(table);
                 let (series, version) = (table.series.clone(), table.version.clone());
@@ -275,7 +278,8 @@ impl Replay {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.instance),
             Event::AutomaticCharge(charge) => Some(charge.instance),
             Event::Heartbeat { instance, .. } => Some(*instance),
-            Event::KeyRegistered(_)
+            Event::KeysRegistered(_)
+            | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
             | Event::RateTableDeleted { .. }
             | Event::InstanceCreated { .. }
@@ -488,5 +492,6 @@ impl Replay {
             .map(|t| (name(t.series.as_str(), t.version.as_str()), t.effective_from.as_ms()))
             .collect();
         assert_eq!(told, self.tables);
+        self.keys.check(broker);
     }
 }

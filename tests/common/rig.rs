@@ -10,8 +10,7 @@ use farebox::broker::{Broker, OpenError, Options, Storage};
 use farebox::config::Settings;
 use farebox::domain::event::Record;
 use farebox::domain::ids::Sequence;
-use farebox::domain::keys::{KeyClass, RegisteredKey};
-use farebox::domain::time::Timestamp;
+use farebox::domain::keys::{KeyClass, NewKey, RegisteredKey};
 use farebox::error::BrokerError;
 use farebox::journal::{Snapshots, TornTail};
 use tokio::runtime::{Builder, Runtime};
@@ -157,9 +156,12 @@ impl Rig {
 
     pub fn register_key(&self, id: &str) {
         let (id, pem) = (product::text(id), generate_key_pair().expect("a key pair").public_pem);
-        let created = Timestamp::from_ms(self.crowd.clock.ms());
-        let key = RegisteredKey { id, class: KeyClass::Client, pem, created };
-        self.block_on(self.broker.register_key(key)).expect("it is registered");
+        let key = NewKey { id, class: KeyClass::Client, pem };
+        self.block_on(self.broker.register_keys(vec![key])).expect("they are registered");
+    }
+
+    pub fn delete_key(&self, id: &str) {
+        self.block_on(self.broker.delete_key(KeyClass::Client, id)).expect("it is deleted");
     }
 
     /// Lets the time of the next snapshot pass come, and waits until the pass has ended.

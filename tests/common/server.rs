@@ -9,7 +9,7 @@ use farebox::auth::{KeyPair, Role, TokenRequest, Verifier, generate_key_pair, si
 use farebox::broker::{Broker, Options};
 use farebox::config::Settings;
 use farebox::domain::ids::Text;
-use farebox::domain::keys::{KeyClass, RegisteredKey};
+use farebox::domain::keys::{KeyClass, NewKey};
 use farebox::domain::time::Timestamp;
 use farebox::env::{Clock, SystemClock, TestClock};
 use farebox::http::{Limits, MetricsText, Server, serve};
@@ -29,7 +29,8 @@ pub(crate) struct TestServer {
     /// What it serves, for what HTTP does not show.
     pub(crate) broker: Broker,
     pub(crate) admin_token: String,
-    client_key: KeyPair,
+    /// Registered as `client-key`.
+    pub(crate) client_key: KeyPair,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<usize>,
 }
@@ -73,20 +74,46 @@ pub(crate) async fn start_like(
     listening(broker, metrics_text, Limits::default(), |server| server.with_test_clock(clock)).await
 }
 
+/// A server over a broker of these settings.
+pub(crate) async fn start_with_settings(settings: Settings) -> TestServer {
+    let options = Options { settings, ..Options::memory() };
+    let broker = Broker::open(options).await.expect("a broker in memory").broker;
+    listening(broker, Arc::new(String::new), Limits::default(), |server| server).await
+}
+
+/// A server whose time stands still, that judges tokens by this issuer and this clock.
+pub(crate) async fn start_judging(issuer: &str, clock: Arc<dyn Clock>) -> TestServer {
+    let time = Arc::new(TestClock::new(clock.system()));
+    let broker = Broker::open(Options { clock: time, ..Options::memory() }).await;
+    let broker = broker.expect("a broker in memory").broker;
+    let verifier = Verifier::new(Some(issuer.to_owned()), clock);
+    serving(broker, verifier, Arc::new(String::new), Limits::default(), |server| server).await
+}
+
 async fn listening(
     broker: Broker,
     metrics_text: MetricsText,
     limits: Limits,
     equipped: impl FnOnce(Server) -> Server,
 ) -> TestServer {
-    let verifier = Arc::new(Verifier::new(None, Arc::new(SystemClock::new())));
+    let verifier = Verifier::new(None, Arc::new(SystemClock::new()));
+    serving(broker, verifier, metrics_text, limits, equipped).await
+}
+
+async fn serving(
+    broker: Broker,
+    verifier: Verifier,
+    metrics_text: MetricsText,
+    limits: Limits,
+    equipped: impl FnOnce(Server) -> Server,
+) -> TestServer {
+    let verifier = Arc::new(verifier);
     let pair = || generate_key_pair().expect("a key pair");
     let (admin_key, client_key) = (pair(), pair());
-    let registered = [
-        registered(KeyClass::Administration, &admin_key),
-        registered(KeyClass::Client, &client_key),
-    ];
-    verifier.set_keys(&registered).expect("good keys");
+    let keys =
+        [new_key(KeyClass::Administration, &admin_key), new_key(KeyClass::Client, &client_key)];
+    broker.register_keys(keys.into()).await.expect("good keys");
+    broker.supply_keys(&verifier).expect("good keys");
     let server = equipped(Server::new(broker.clone(), verifier, metrics_text, limits));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
     let address = listener.local_addr().expect("an address");
@@ -201,9 +228,10 @@ pub(crate) fn text(value: &Value, pointer: &str) -> String {
     found.unwrap_or_else(|| panic!("{pointer} in {value}")).to_owned()
 }
 
-fn registered(class: KeyClass, pair: &KeyPair) -> RegisteredKey {
+/// A key by the name of its class.
+fn new_key(class: KeyClass, pair: &KeyPair) -> NewKey {
     let id = Text::new(class.as_str()).expect("a short id");
-    RegisteredKey { id, class, pem: pair.public_pem.clone(), created: Timestamp::default() }
+    NewKey { id, class, pem: pair.public_pem.clone() }
 }
 
 fn token(pair: &KeyPair, role: Role, instances: &[&str]) -> String {
@@ -211,13 +239,29 @@ fn token(pair: &KeyPair, role: Role, instances: &[&str]) -> String {
         Role::Administration => KeyClass::Administration,
         Role::Client => KeyClass::Client,
     };
+    signed(pair, class.as_str(), role, instances)
+}
+
+/// A token of an hour that says these things, true or not.
+pub(crate) fn signed(pair: &KeyPair, key_id: &str, role: Role, instances: &[&str]) -> String {
+    signed_at(SystemClock::new().system(), pair, key_id, role, instances)
+}
+
+/// The same, signed at another time.
+pub(crate) fn signed_at(
+    now: Timestamp,
+    pair: &KeyPair,
+    key_id: &str,
+    role: Role,
+    instances: &[&str],
+) -> String {
     let request = TokenRequest {
         role,
         instances: instances.iter().map(|id| (*id).to_owned()).collect(),
         expires_in: Duration::from_secs(3_600),
         issuer: "farebox".to_owned(),
-        now: SystemClock::new().system(),
-        key_id: class.as_str().to_owned(),
+        now,
+        key_id: key_id.to_owned(),
     };
     sign(&pair.private_pem, &request).expect("a token")
 }

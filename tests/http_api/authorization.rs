@@ -1,4 +1,5 @@
-//! Who may call what: every route with every kind of caller (promises.md, P8 and tables C, D).
+//! Who may call what: broken `Authorization` headers, names of instances that are none, and where an
+//! instance is named (promises.md, P8 and tables C, D). Every route and caller is in the matrix.
 
 use serde_json::json;
 
@@ -16,7 +17,8 @@ enum Kind {
     Header,
 }
 
-/// Every route of the API; `I` stands for an instance, `S` for a session of it.
+/// Routes of each kind (the matrix has all of them); `I` stands for an instance, `S` for a session of
+/// it.
 const ROUTES: &[(&str, Kind)] = &[
     ("POST /api/v1.0/rate-tables", Kind::Administration),
     ("GET /api/v1.0/rate-tables", Kind::Administration),

@@ -68,7 +68,7 @@ async fn x4_is_explained_to_the_letter_and_following_it_helps() {
                 r#""requester":{{"type":"user","value":"LisaBarry","dictionary":[]}},"items":["#,
                 r#"{{"item":"PhotoPrint","version":"1.0","count":10,"totalTokensCharged":30,{},"lineItems":[{}]}},"#,
                 r#"{{"item":"CADPrint","version":"2.0","count":2,"totalTokensCharged":0,{},"lineItems":[{}],"#,
-                r#""shortfall":{{"activationId":"ACT01","quantity":4,"quantityNow":40}}}},"#,
+                r#""shortfall":{{"activationId":"ACT01","quantity":8,"quantityNow":40}}}},"#,
                 r#"{{"item":"SignPrint","version":"1.0","count":1,"totalTokensCharged":4,{},"lineItems":[{}]}}],"#,
                 r#""refunds":[],"balances":[{{"activationId":"ACT01","used":34,"available":6}}]}}"#,
             ),
@@ -86,8 +86,8 @@ async fn x4_is_explained_to_the_letter_and_following_it_helps() {
         assert_eq!(answer.body, expected);
     }
 
-    // 4 tokens are still missing once SignPrint has taken its own.
-    server.line_item(&instance, 1, 44 + 4).await;
+    // 34 of 40 are used: with 8 more there are 14.
+    server.line_item(&instance, 1, 40 + 8).await;
     let (id, _) = access(&server, &instance, &asking(&[("CADPrint", "2.0", "2")])).await;
     let explained = server.admin(&format!("GET /api/v1.0/decisions/{id}"), "").await.json();
     assert_eq!(text(&explained, "/items/0/status/code"), "101");
@@ -169,7 +169,7 @@ async fn one_is_explained_at_a_time_and_nobody_else_waits_for_it() {
     let meanwhile = async {
         waited.wait_for(|waited| *waited == 1).await.expect("it begins to read");
         let second = server.admin(&target, "").await;
-        assert_eq!(second.outcome(), (429, "explanation-busy".to_owned()), "{second:?}");
+        assert_eq!(second.outcome(), (429, "journal-busy".to_owned()), "{second:?}");
         assert_eq!(second.header("retry-after"), Some("1"));
         assert_eq!(text(&second.json(), "/effect"), "none");
         access(&server, &instance, &asked).await;

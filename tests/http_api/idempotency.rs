@@ -1,14 +1,17 @@
 //! `Idempotency-Key`: a call that is repeated under its key is answered as it was the first time, byte
 //! for byte, and happens once (P5, D7, H18 to H21 of promises.md). Crashes are in
-//! tests/binary/retries.rs and tests/idempotency.rs.
+//! tests/binary/retries.rs.
 
+use std::collections::BTreeSet;
+
+use farebox::config::{Idempotency, Settings};
 use farebox::domain::time::Timestamp;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::http_client::Answer;
+use crate::http_client::{Answer, bytes_of};
 use crate::prefixes::{Ids, SCRIPT};
-use crate::server::{line_item, start_with_test_clock, text};
+use crate::server::{line_item, start_with_settings, start_with_test_clock, text};
 use crate::sessions_in_time::START;
 use crate::{asking, in_session, with_line_items};
 
@@ -38,7 +41,7 @@ fn one() -> String {
 async fn every_change_is_answered_again_to_the_byte_and_happens_once() {
     for version in ["v1.0", "v1.1"] {
         let server = start_with_test_clock(Timestamp::from_ms(START)).await;
-        let (mut ids, mut again) = (Ids::default(), 0);
+        let (mut ids, mut again) = (Ids::default(), BTreeSet::new());
         for (number, step) in SCRIPT.iter().enumerate() {
             let (target, body) = step.filled(&format!("/api/{version}"), &ids);
             let target = keyed(&target, &format!("key {number}"));
@@ -51,10 +54,15 @@ async fn every_change_is_answered_again_to_the_byte_and_happens_once() {
                 let second = server.admin(&target, &body).await;
                 assert_eq!(told(&second), told(&first), "{target}");
                 assert_eq!(server.broker.journal().last(), last, "{target} has done nothing");
-                again += 1;
+                again.insert(step.route);
             }
         }
-        assert!(again > 20, "{again} changes");
+        let all = farebox::http::routes().map(|(method, path)| format!("{method} {path}"));
+        let is_change =
+            |route: &String| !route.starts_with("GET") && !route.ends_with("/heartbeat");
+        let all: BTreeSet<String> = all.filter(is_change).collect();
+        let again: BTreeSet<String> = again.into_iter().map(str::to_owned).collect();
+        assert_eq!(again, all, "left: what was repeated, right: what changes something");
     }
 }
 
@@ -115,6 +123,8 @@ async fn a_request_that_was_not_decided_leaves_its_key_free() {
     let session = keyed(&format!("PUT /api/v1.1/sessions/{instance}"), "s");
     let unknown = server.admin(&session, &in_session(&one(), "true")).await;
     assert_eq!(unknown.outcome(), (404, "unknown-session".to_owned()));
+    let other = server.admin(&session, &in_session(&one(), "false")).await;
+    assert_eq!(other.outcome(), (404, "unknown-session".to_owned()), "the key is still free");
     let delete = keyed(&format!("DELETE /api/v1.1/instances/{instance}/line-items/ACT01"), "d");
     let refused = server.admin(&delete, "").await;
     assert_eq!(refused.outcome(), (409, "not-obsolete".to_owned()));
@@ -142,9 +152,13 @@ async fn nobody_meets_the_keys_of_others() {
     // Administration has keys of its own.
     let admin = server.admin(&to_a, &one()).await;
     assert_ne!(admin.body, first.body);
-    // Who may touch both instances meets both keys: one key is for one request.
-    let of_both = server.client_token(&[&a, &b]);
-    assert_eq!(told(&server.call(&of_both, &to_a, &one()).await), told(&first));
+    // Who may touch both instances meets both keys, and may not use it for a third.
+    let c = server.instance("Third").await;
+    let of_all = server.client_token(&[&a, &b, &c]);
+    assert_eq!(told(&server.call(&of_all, &to_a, &one()).await), told(&first));
+    assert_eq!(told(&server.call(&of_all, &to_b, &one()).await), told(&own));
+    let third = server.call(&of_all, &keyed(&access(&c), "k"), &one()).await;
+    assert_eq!(third.outcome(), (422, "key-reused".to_owned()));
 }
 
 #[tokio::test]
@@ -190,6 +204,58 @@ async fn a_close_whose_answer_was_lost_can_be_repeated_and_refunds_once() {
     assert_eq!(server.used(&instance, 1).await, "10");
     let other = keyed(&format!("DELETE {path}"), "another");
     assert_eq!(server.admin(&other, "").await.outcome().0, 409, "another request finds it closed");
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_and_repeats_is_charged_once() {
+    let (server, instance) = with_line_items(&[1_000_000]).await;
+    for round in 1..=50_u64 {
+        let head = format!(
+            "{}\nauthorization: Bearer {}\ncontent-type: application/json\nidempotency-key: {round}",
+            access(&instance),
+            server.admin_token
+        );
+        let mut gone = server.connect().await;
+        gone.send(bytes_of(&head, &one()).as_bytes()).await;
+        drop(gone); // Perhaps before it is read, perhaps while it is decided.
+        let answer = loop {
+            let answer = server.connect().await.request(&head, &one()).await;
+            if answer.status != 409 {
+                break answer;
+            }
+        };
+        assert_eq!(answer.outcome(), (200, "ok".to_owned()));
+        assert_eq!(server.used(&instance, 1).await, (3 * round).to_string(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn when_no_key_can_be_kept_nothing_is_decided() {
+    let idempotency = Idempotency { keys_max: 3, keys_max_per_instance: 2, ..Default::default() };
+    let server = start_with_settings(Settings { idempotency, ..Settings::default() }).await;
+    server.publish_p().await;
+    let [a, b] = [server.instance("A").await, server.instance("B").await];
+    server.line_item(&a, 1, 1000).await;
+    let full = (429, "key-quota".to_owned());
+    for (key, instance, expected) in
+        [("1", &a, 200), ("2", &a, 200), ("3", &a, 429), ("4", &b, 200), ("5", &b, 429)]
+    {
+        let answer = server.admin(&keyed(&access(instance), key), &one()).await;
+        assert_eq!(answer.status, expected, "{key}: {answer:?}");
+        if expected == 429 {
+            assert_eq!(answer.outcome(), full);
+            let seconds = answer.header("retry-after").expect("when to come back");
+            let seconds: u64 = seconds.parse().expect("a number");
+            assert!(
+                (86_000..=86_400).contains(&seconds),
+                "when the oldest is forgotten: {seconds}"
+            );
+        }
+    }
+    assert_eq!(server.used(&a, 1).await, "6");
+    let again = server.admin(&keyed(&access(&a), "1"), &one()).await;
+    assert_eq!(again.status, 200, "what is kept is still answered");
+    assert_eq!(server.admin(&access(&a), &one()).await.status, 200, "and who has no key is served");
 }
 
 /// A hundred clients send the same request at once, again and again: one of them is charged, and

@@ -65,10 +65,20 @@ const ACTIONS: &str = r#"[{"name":"a","conditionId":"$C","action":"ALLOW","alloc
 const KEPT: &str =
     r#"[{"id":"$A","name":"a","conditionId":"$C","action":"DENY"},{"name":"d","action":"ALLOW"}]"#;
 const ASKED: &str = r#"{"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1},{"item":"Nothing","count":1}]}"#;
+const KEYS: &str = r#"[{"publicKey":"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEALC4sh2f99ienG8nYn63B0IkyZR+ruFKWbUFaJFm/n3Q=\n-----END PUBLIC KEY-----\n","id":"shop/2"}]"#;
 const SET: &str = r#"{"rollbackOnDeny":true,"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1}]}"#;
 
 #[rustfmt::skip]
 pub(crate) const SCRIPT: &[Step] = &[
+    step("PUT /administration-keys", &[], "", KEYS, 200),
+    step("PUT /client-keys", &[], "", KEYS, 200),
+    step("PUT /client-keys", &[], "", r#"[{"publicKey":"x","id":"y"}]"#, 400),
+    step("GET /public-keys", &[], "?next=2&size=1", "", 200),
+    step("GET /public-keys", &[], "?next=3", "", 200),
+    step("DELETE /administration-keys/{keyId}", &["shop%2F2"], "", "", 200),
+    step("DELETE /administration-keys/{keyId}", &["administration-key"], "", "", 403),
+    step("DELETE /client-keys/{keyId}", &["shop%2F2"], "", "", 200),
+    step("DELETE /client-keys/{keyId}", &["shop%2F2"], "", "", 404),
     step("POST /rate-tables", &[], "", r#"{"effectiveFrom":1698849852000,"series":"P","version":"1","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#, 201),
     step("POST /rate-tables", &[], "", r#"{"effectiveFrom":7258118400000,"series":"P","version":"2","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#, 201),
     step("POST /rate-tables", &[], "", r#"{"effectiveFrom":7258118400000,"series":"P","version":"2","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#, 409),

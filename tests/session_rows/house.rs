@@ -171,7 +171,8 @@ pub(crate) fn refunds(record: &Record) -> &[Refund] {
         Event::SessionAccess(access) => access.refunds.as_slice(),
         Event::SessionClosed(closed) | Event::SessionExpired(closed) => closed.refunds.as_slice(),
         Event::AutomaticCharge(charge) => charge.refunds.as_slice(),
-        Event::KeyRegistered(_)
+        Event::KeysRegistered(_)
+        | Event::KeyDeleted { .. }
         | Event::RateTablePublished(_)
         | Event::RateTableDeleted { .. }
         | Event::InstanceCreated { .. }
@@ -204,7 +205,8 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         Event::AutomaticCharge(_) => "charge",
         Event::SessionExpired(_) => "expired",
         Event::Heartbeat { .. } => "heartbeat",
-        Event::KeyRegistered(_)
+        Event::KeysRegistered(_)
+        | Event::KeyDeleted { .. }
         | Event::RateTablePublished(_)
         | Event::RateTableDeleted { .. }
         | Event::InstanceCreated { .. }

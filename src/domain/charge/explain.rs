@@ -132,6 +132,9 @@ pub struct Asked<'a, B> {
     pub items: &'a [RequestedItem],
     /// What was credited first.
     pub refunds: &'a [Refund],
+    /// Whether each item stands for itself, as in a one-off request: what is granted is charged,
+    /// whatever becomes of the others.
+    pub best_effort: bool,
     /// The line items, prices and rules of the moment.
     pub candidates: Candidates<'a>,
     /// The balances before it, all of them; of a line item that is not there, that nothing is used.
@@ -145,15 +148,18 @@ impl<B: Balances> Asked<'_, B> {
     /// If a balance is not known.
     pub fn explain(&self, listed_max: usize) -> Result<Vec<ItemExplained>, Missing> {
         let mut books = self.books()?;
+        let mut decided = Vec::with_capacity(self.items.len());
+        for item in self.items {
+            let before = copy(&books);
+            decided.push((before, allocate(item, self.candidates, &mut books, LineKind::Final)?));
+        }
         let mut explained = Vec::with_capacity(self.items.len());
         let mut shortfalls = 0;
-        for (index, item) in self.items.iter().enumerate() {
-            let before = copy(&books);
-            let verdict = allocate(item, self.candidates, &mut books, LineKind::Final)?;
+        for ((index, item), (before, verdict)) in self.items.iter().enumerate().zip(decided) {
             let shortfall = match &verdict {
                 Verdict::Denied(Denial::Insufficient) if shortfalls < raise::SHORTFALLS_MAX => {
                     shortfalls += 1;
-                    Some(raise::shortfall(self, index, item, &before)?)
+                    Some(self.shortfall(index, item, &before, &books)?)
                 }
                 Verdict::Denied(Denial::Insufficient) => Some(Shortfall::Later),
                 Verdict::Granted(_) | Verdict::Denied(_) => None,
@@ -166,10 +172,40 @@ impl<B: Balances> Asked<'_, B> {
         Ok(explained)
     }
 
+    /// What would grant the item at `index`: of a set, in the set; else asked alone, after what the
+    /// others were charged.
+    fn shortfall(
+        &self,
+        index: usize,
+        item: &RequestedItem,
+        before: &Books<'_, B>,
+        after: &Books<'_, B>,
+    ) -> Result<Shortfall, Missing> {
+        if !self.best_effort {
+            return raise::shortfall(self, index, item, before);
+        }
+        let items = std::slice::from_ref(item);
+        let alone = Asked {
+            items,
+            refunds: &[],
+            best_effort: true,
+            candidates: self.candidates,
+            balances: after,
+        };
+        raise::shortfall(&alone, 0, item, &alone.books()?)
+    }
+
     fn books(&self) -> Result<Books<'_, B>, Missing> {
         let mut books = Books::over(self.balances, self.candidates.instance);
         books.credit(self.refunds)?;
         Ok(books)
+    }
+}
+
+/// What was decided may be gone on from.
+impl<B: Balances> Balances for Books<'_, B> {
+    fn known(&self, line_item: LineItemNumber) -> Known {
+        Books::known(self, line_item)
     }
 }
 

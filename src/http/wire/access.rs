@@ -5,6 +5,7 @@ use serde::de::MapAccess;
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
 use super::{Bracket, Dialect, Json, rules};
 use crate::broker::AccessAnswer;
+use crate::domain::balance::LineItemBalance;
 use crate::domain::charge::{Take, Verdict};
 use crate::domain::ids::{Document, Requester, Text};
 use crate::domain::limits::ITEMS_MAX;
@@ -12,7 +13,6 @@ use crate::domain::line_item::Posting;
 use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::rules::Dictionary;
 use crate::domain::session::OnDeny;
-use crate::domain::standing::Standing;
 use crate::domain::status::ItemStatus;
 use crate::domain::tokens::Count;
 use crate::domain::variables::Variables;
@@ -280,22 +280,25 @@ pub(crate) fn write(
     }
     if extras.balances {
         json.open_member("balances", Bracket::Array);
-        answer.balances().iter().for_each(|standing| write_standing(&mut json, standing));
+        for balance in answer.balances() {
+            json.open(Bracket::Object);
+            write_balance(&mut json, &balance);
+            json.close(Bracket::Object);
+        }
         json.close(Bracket::Array);
     }
     json.close(Bracket::Object);
     json.into_bytes()
 }
 
-fn write_standing(json: &mut Json, standing: &Standing) {
-    json.open(Bracket::Object);
-    json.text("activationId", standing.activation_id.as_str());
-    json.plain("used", standing.used);
-    match standing.available {
+/// The members of a line item that a request touched, as it stood after it.
+pub(super) fn write_balance(json: &mut Json, balance: &LineItemBalance) {
+    json.text("activationId", balance.activation_id.as_str());
+    json.plain("used", balance.used);
+    match balance.available {
         Some(tokens) => json.plain("available", tokens),
         None => json.raw("available", "null"),
     }
-    json.close(Bracket::Object);
 }
 
 fn write_item(

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::super::Version;
 use super::*;
+use crate::domain::balance::Seen;
 use crate::domain::catalogue::InstanceCatalogue;
 use crate::domain::charge::Denial;
 use crate::domain::event::Access;
 use crate::domain::ids::{ActionId, CorrelationId, InstanceNumber, LineItemNumber, Sequence};
 use crate::domain::line_item::{Balance, Overdraft, Terms};
-use crate::domain::standing::Seen;
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::{Rate, Tokens};
 

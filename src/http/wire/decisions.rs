@@ -1,5 +1,6 @@
 //! Decisions explained (spec 2.13).
 
+use super::access::write_balance;
 use super::{Bracket, Dialect, Json};
 use crate::domain::charge::explain::{
     ItemExplained, LineItemExplained, Raise, Rule, Shortfall, Standing, Table, Usable,
@@ -8,7 +9,7 @@ use crate::domain::event::Next;
 use crate::domain::ids::Requester;
 use crate::domain::line_item::Obstacle;
 use crate::domain::tokens::Tokens;
-use crate::explain::{BalanceAfter, Decided, Explanation, GivenBack};
+use crate::explain::{Decided, Explanation, GivenBack};
 
 /// Writes an explanation.
 pub(crate) fn write(dialect: &Dialect, explanation: &Explanation) -> Vec<u8> {
@@ -232,10 +233,4 @@ fn write_refund(json: &mut Json, refund: &GivenBack) {
     if let Some(action) = refund.action {
         json.id("actionId", action);
     }
-}
-
-fn write_balance(json: &mut Json, balance: &BalanceAfter) {
-    json.text("activationId", balance.activation_id.as_str());
-    json.plain("used", balance.used);
-    write_bounded(json, "available", balance.available);
 }

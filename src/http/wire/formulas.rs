@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::read::{BAD_ESCAPE, Flaw, Value, amount, decimal, string};
 use crate::domain::formula::Formula;
 use crate::domain::ids::Text;
-use crate::domain::limits::VARIABLES_MAX;
-use crate::domain::tokens::Rate;
+use crate::domain::limits::{COUNT_MAX, VARIABLES_MAX};
+use crate::domain::tokens::{AmountError, Rate};
 use crate::domain::variables::{Number, Variable, Variables, VariablesError};
 
 impl<'a, A: MapAccess<'a>> Value<'_, A> {
@@ -58,7 +58,16 @@ fn variables(raw: &str) -> Result<Variables, Flaw> {
         let flaw = |flaw: Flaw| flaw.within(&name);
         let text = Text::new(&name).map_err(|error| bad_name(&name, error.to_string()))?;
         let value = Number::parse(&decimal(raw.get()).map_err(flaw)?);
-        let value = value.map_err(|error| flaw(amount("bad-variable", error)))?;
+        let value = value.map_err(|error| match error {
+            AmountError::TooLarge => {
+                let detail = format!("must be from -{COUNT_MAX} to {COUNT_MAX}");
+                flaw(Flaw::new("too-large", detail))
+            }
+            AmountError::NotANumber
+            | AmountError::NotPositive
+            | AmountError::Negative
+            | AmountError::TooPrecise => flaw(amount("bad-variable", error)),
+        })?;
         Ok(Variable { name: text, value })
     };
     let variables = members.into_iter().map(variable).collect::<Result<_, Flaw>>()?;

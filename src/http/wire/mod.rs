@@ -9,6 +9,7 @@ pub(super) mod decisions;
 mod document;
 mod formulas;
 pub(super) mod instances;
+pub(super) mod keys;
 pub(super) mod line_items;
 mod list;
 pub(super) mod rate_tables;

@@ -10,7 +10,7 @@ use crate::domain::charge::{Decision, one_off, whole_set};
 use crate::domain::formula::Formula;
 use crate::domain::ids::{RateTableNumber, Requester, Sequence};
 use crate::domain::limits::USED_MAX;
-use crate::domain::line_item::{Balance, LineItemState, Terms};
+use crate::domain::line_item::{Balance, LineItemState, Posting, Terms};
 use crate::domain::price::Price;
 use crate::domain::rates::{NewRateTable, RatedItem, Rates};
 use crate::domain::rules::{Clause, Condition, Counters, Dictionary, Operator, Rule as Asks};
@@ -107,8 +107,21 @@ impl World {
 
     fn explain(&self, items: &[RequestedItem], listed_max: usize) -> Vec<ItemExplained> {
         let (candidates, balances) = (self.candidates(), &self.balances);
-        let asked = Asked { items, refunds: &self.refunds, candidates, balances };
+        let (refunds, best_effort) = (&self.refunds, false);
+        let asked = Asked { items, refunds, best_effort, candidates, balances };
         asked.explain(listed_max).unwrap()
+    }
+
+    /// As a one-off request, which is charged as far as it goes.
+    fn charge(&mut self, items: &[RequestedItem]) -> Vec<ItemExplained> {
+        let (candidates, balances) = (self.candidates(), &self.balances);
+        let asked = Asked { items, refunds: &[], best_effort: true, candidates, balances };
+        let explained = asked.explain(100).unwrap();
+        let decided = one_off(items, self.candidates(), &self.balances).unwrap().unwrap();
+        for Posting { line_item, after, .. } in decided.postings {
+            self.balances.entry(line_item).or_default().take_over(&after);
+        }
+        explained
     }
 
     fn line_item(&self, name: &Text) -> LineItem {
@@ -323,6 +336,23 @@ fn follow(mut world: World, items: &[RequestedItem], pick: usize) -> Result<(), 
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
+
+    #[test]
+    fn a_short_item_of_a_one_off_request_is_granted_alone_once_what_it_lacks_is_there(
+        world in a_world(), items in a_request(),
+    ) {
+        let mut world = World { refunds: Vec::new(), ..world };
+        let fails = one_off(&items, world.candidates(), &world.balances).unwrap().is_err();
+        prop_assume!(!fails);
+        let explained = world.charge(&items);
+        for (item, why) in items.iter().zip(&explained) {
+            let Some(Shortfall::Raise(raise)) = &why.shortfall else { continue };
+            let mut raised = world.clone();
+            raised.raise(raise);
+            let alone = raised.explain(std::slice::from_ref(item), 100);
+            prop_assert!(is_granted(&alone[0]), "{item:?} after {raise:?}");
+        }
+    }
 
     #[test]
     fn who_follows_the_explanations_gets_through(

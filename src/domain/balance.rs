@@ -11,7 +11,7 @@ use super::tokens::Tokens;
 
 /// How one line item stands after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LineItemBalance {
     /// Its name.
     pub activation_id: Text,
     /// Tokens charged and not refunded.
@@ -41,14 +41,14 @@ impl Seen {
 
     /// How the line item of a posting stands then. What is deleted, or may not be charged at that
     /// moment, gives nothing, whatever is left of it.
-    pub fn standing(&self, posting: &Posting) -> Standing {
+    pub fn standing(&self, posting: &Posting) -> LineItemBalance {
         let Posting { line_item, activation_id, after, .. } = posting;
         let found = self.instance.find(activation_id.as_str());
         let found = found.filter(|found| found.number == *line_item);
         let available = found.map_or(Some(Tokens::ZERO), |found| {
             found.chargeable(after.used, self.at, self.tolerant)
         });
-        Standing { activation_id: activation_id.clone(), used: after.used, available }
+        LineItemBalance { activation_id: activation_id.clone(), used: after.used, available }
     }
 }
 
