@@ -2,7 +2,8 @@
 
 use super::path;
 use super::wire::{self, Version};
-use crate::domain::limits::ITEMS_MAX;
+use crate::domain::keys::KeyClass;
+use crate::domain::limits::{ITEMS_MAX, KEYS_SENT_MAX};
 
 /// Reads a body as every operation of both versions does; says whether it suited one.
 pub(crate) fn request(body: &[u8]) -> bool {
@@ -19,6 +20,10 @@ pub(crate) fn request(body: &[u8]) -> bool {
         }
         fine |= wire::line_items::read(body, dialect).is_ok();
         fine |= wire::rate_tables::read(body, dialect).is_ok();
+    }
+    if let Ok(keys) = wire::keys::read(body, KeyClass::Client) {
+        assert!((1..=KEYS_SENT_MAX).contains(&keys.len()));
+        fine = true;
     }
     fine |= wire::instances::read(body).is_ok();
     fine |= wire::sessions::read_creation(body).is_ok();

@@ -34,6 +34,7 @@ pub(crate) struct Limited {
     pub(crate) sessions: Option<usize>,
     pub(crate) sessions_per_instance: Option<usize>,
     pub(crate) idempotency_keys: Option<usize>,
+    pub(crate) idempotency_keys_per_instance: Option<usize>,
 }
 
 impl Limited {
@@ -46,6 +47,9 @@ impl Limited {
             },
             idempotency: Idempotency {
                 keys_max: self.idempotency_keys.unwrap_or(keys.keys_max),
+                keys_max_per_instance: self
+                    .idempotency_keys_per_instance
+                    .unwrap_or(keys.keys_max_per_instance),
                 ..keys
             },
             ..Settings::default()
