@@ -39,6 +39,15 @@ schemathesis form='long':
 deny:
     cargo deny --locked check licenses bans sources
 
+# Fuzzes every target for so many seconds (needs cargo-fuzz 0.13 and a nightly toolchain). What it finds
+# becomes a seed in fuzz/corpus-seeds.
+fuzz seconds='60': (fuzz-one 'formula' seconds) (fuzz-one 'journal' seconds) (fuzz-one 'number' seconds) (fuzz-one 'path' seconds) (fuzz-one 'request' seconds) (fuzz-one 'token' seconds)
+
+[private]
+fuzz-one target seconds:
+    mkdir -p fuzz/corpus/{{ target }}
+    cargo +nightly fuzz run {{ target }} fuzz/corpus/{{ target }} fuzz/corpus-seeds/{{ target }} -- -max_total_time={{ seconds }}
+
 # What is run on every submission.
 ci:
     .ci/run

@@ -214,11 +214,12 @@ impl Broker {
     /// Creates a session, IDLE (spec 2.8).
     ///
     /// # Errors
-    /// [`Refusal::UnknownInstance`].
+    /// [`Refusal::UnknownInstance`]; [`BrokerError::SessionQuota`] where too many are live.
     pub async fn create_session(&self, scope: Scope) -> Answer<SessionId> {
         self.check_room().await?;
         let Turn { instance, permit, mut turn, now, deadline } =
             self.turn(scope, Lane::Ordinary).await?;
+        let room = self.core().quota.try_take(turn.live())?;
         let ledger = &self.core().ledger;
         let id = SessionId::from_u128(ledger.fresh_id());
         let (mut reply, answer) = self.reply(permit, deadline);
@@ -234,7 +235,7 @@ impl Broker {
                 Ok(sequence) => {
                     let (number, since) = (SessionNumber::new(sequence), basis.session_time());
                     let session = Session::new(number, id, instance.entry.number, now, since);
-                    turn.update(None, &session);
+                    turn.admit(&session, room);
                     let session = Versioned { state: session, last: sequence };
                     self.core().directory.add_session(Arc::clone(&instance), session);
                     break;

@@ -105,6 +105,17 @@ pub(crate) struct Serve {
         value_name = "NUMBER"
     )]
     pub(crate) idempotency_keys_per_instance: usize,
+    /// How many sessions may be live at once, at about 1 KB of memory each.
+    #[arg(long, env = "FAREBOX_SESSIONS", default_value_t = 1_000_000, value_name = "NUMBER")]
+    pub(crate) sessions: usize,
+    /// How many of them may be of one instance.
+    #[arg(
+        long,
+        env = "FAREBOX_SESSIONS_PER_INSTANCE",
+        default_value_t = 100_000,
+        value_name = "NUMBER"
+    )]
+    pub(crate) sessions_per_instance: usize,
 }
 
 /// A public key that is named on the command line.

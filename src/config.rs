@@ -47,6 +47,22 @@ impl Default for Idempotency {
     }
 }
 
+/// How many sessions may be live, IDLE or ACTIVE, at once (spec 2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// In the whole broker: 1,000,000 unless said, at about 1 KB each. One more is refused;
+    /// those that are there at a start all stay.
+    pub max: usize,
+    /// In one instance: 100,000 unless said, so that no customer takes all the places.
+    pub per_instance_max: usize,
+}
+
+impl Default for Sessions {
+    fn default() -> Sessions {
+        Sessions { max: 1_000_000, per_instance_max: 100_000 }
+    }
+}
+
 /// Everything that can be set on a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -62,6 +78,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// See [`Idempotency`].
     pub idempotency: Idempotency,
+    /// See [`Sessions`].
+    pub sessions: Sessions,
 }
 
 impl Default for Settings {
@@ -72,6 +90,7 @@ impl Default for Settings {
             awake: 16_384,
             segment_bytes: 16 << 20,
             idempotency: Idempotency::default(),
+            sessions: Sessions::default(),
         }
     }
 }

@@ -26,6 +26,14 @@ pub enum BrokerError {
         /// The limit that was met.
         limit: u8,
     },
+    /// Too many sessions are live.
+    #[error("{limit} sessions of {whose} are live, the limit: close those that are not used")]
+    SessionQuota {
+        /// The limit that was met.
+        limit: usize,
+        /// Whose limit it is, in words.
+        whose: &'static str,
+    },
     /// Something else was asked under this idempotency key.
     #[error("the idempotency key was used for another request: use a key once, with one request")]
     KeyReused,
@@ -121,6 +129,7 @@ impl BrokerError {
             BrokerError::Refused(refusal, _) => refusal.code(),
             BrokerError::Overloaded { .. } => "overloaded",
             BrokerError::SessionBusy { .. } => "session-busy",
+            BrokerError::SessionQuota { .. } => "session-quota",
             BrokerError::KeyReused => "key-reused",
             BrokerError::KeyInProgress => "in-progress",
             BrokerError::KeyQuota { .. } => "key-quota",
@@ -141,6 +150,7 @@ impl BrokerError {
             BrokerError::Refused(..)
             | BrokerError::Overloaded { .. }
             | BrokerError::SessionBusy { .. }
+            | BrokerError::SessionQuota { .. }
             | BrokerError::KeyReused
             | BrokerError::KeyInProgress
             | BrokerError::KeyQuota { .. }

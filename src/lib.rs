@@ -61,6 +61,8 @@ pub mod domain;
 pub mod env;
 pub mod error;
 pub mod explain;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod journal;
 mod json;

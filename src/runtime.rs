@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use farebox::auth::Verifier;
 use farebox::broker::{Broker, Opened, Options};
-use farebox::config::Idempotency;
+use farebox::config::{Idempotency, Sessions};
 use farebox::domain::time::Timestamp;
 use farebox::env::{Clock as _, SystemClock, TestClock};
 use farebox::http;
@@ -65,6 +65,8 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
         keys_max: arguments.idempotency_keys,
         keys_max_per_instance: arguments.idempotency_keys_per_instance,
     };
+    options.settings.sessions =
+        Sessions { max: arguments.sessions, per_instance_max: arguments.sessions_per_instance };
     let given = keys::read(&arguments.administration_keys, &arguments.client_keys)?;
     let Serve { listen, data, issuer, test_clock, .. } = arguments;
     let test_clock = test_clock.then(|| test_clock_for(&data));

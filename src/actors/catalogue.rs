@@ -195,7 +195,8 @@ impl CatalogueActor {
         let created = registry.instance(InstanceNumber::new(sequence)).map(|entry| {
             let shares = self.core.gate.shares();
             let catalogue = InstanceCatalogue::default();
-            Arc::new(Instance::new(entry, shares, catalogue, &self.core.alarm, &[]))
+            let nobody = (&self.core.quota, &[][..]);
+            Arc::new(Instance::new(entry, shares, catalogue, &self.core.alarm, nobody))
         });
         let mapped = matches!(record.event, Event::LineItemMapped { number: None, .. });
         let mapped = mapped.then(|| LineItemNumber::new(sequence));

@@ -30,6 +30,7 @@ mod gate;
 pub(crate) mod idempotency;
 mod ledger;
 mod line_item;
+mod quota;
 mod rebuild;
 pub(crate) mod recovery;
 mod reply;
@@ -62,6 +63,7 @@ pub(crate) use gate::{Gate, Lane, Permit};
 pub(crate) use idempotency::{KeyIndex, Reservation, Reserved};
 pub(crate) use ledger::{Draft, Ledger, NotAppended, Owner, out_of_order};
 pub(crate) use line_item::LineItemMessage;
+pub(crate) use quota::Quota;
 pub(crate) use reply::{KeyedReply, Rendering, Reply, Told};
 pub(crate) use root::{start, stop};
 pub(crate) use session::{SessionCall, SessionMessage};
@@ -84,6 +86,7 @@ pub(crate) struct Core {
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) awake: Awake,
     pub(crate) gate: Gate,
+    pub(crate) quota: Arc<Quota>,
     snapshots: Arc<dyn Snapshots>,
     /// How far the snapshots are known to go.
     watermark: AtomicU64,
@@ -99,7 +102,7 @@ impl Core {
         directory: Arc<Directory>,
         alarm: Arc<Alarm>,
         awake: Awake,
-        gate: Gate,
+        (gate, quota): (Gate, Arc<Quota>),
         snapshots: Arc<dyn Snapshots>,
         watermark: Sequence,
     ) -> Core {
@@ -109,6 +112,7 @@ impl Core {
             alarm,
             awake,
             gate,
+            quota,
             snapshots,
             watermark: AtomicU64::new(watermark.get()),
             root: OnceLock::new(),

@@ -10,6 +10,7 @@ use super::directory::{Directory, Versioned};
 use super::gate::Gate;
 use super::idempotency::{self, Remembered};
 use super::ledger::Owner;
+use super::quota::Quota;
 use super::snapshot::{
     self, Kept, KeptActions, KeptAnswer, KeptBalance, KeptCondition, KeptConfiguration,
     KeptLineItem, KeptSession,
@@ -269,7 +270,12 @@ impl State {
     }
 
     /// Puts every owner in its place, asleep.
-    pub(crate) fn settle(self, directory: &Directory, gate: &Gate, alarm: &Arc<Alarm>) -> Settled {
+    pub(crate) fn settle(
+        self,
+        directory: &Directory,
+        (gate, quota): (&Gate, &Arc<Quota>),
+        alarm: &Arc<Alarm>,
+    ) -> Settled {
         let State { tenant, registry, mut catalogues, balances, sessions, .. } = self;
         let State { keys, after, unsaved, .. } = self;
         let mut by_instance: BTreeMap<InstanceNumber, Vec<Session>> = BTreeMap::new();
@@ -282,7 +288,8 @@ impl State {
             let sessions = by_instance.remove(&entry.number).unwrap_or_default();
             let entry = Arc::clone(entry);
             let number = entry.number;
-            let instance = Instance::new(entry, gate.shares(), catalogue, alarm, &sessions);
+            let instance =
+                Instance::new(entry, gate.shares(), catalogue, alarm, (quota, &sessions));
             let instance = Arc::new(instance);
             directory.add_instance(Arc::clone(&instance));
             instances.insert(number, instance);

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use super::alarm::Alarm;
 use super::gate::Places;
 use super::ledger::Cell;
+use super::quota::{Quota, Room};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry};
 use crate::domain::charge::{Balances, Known};
 use crate::domain::ids::{InstanceId, LineItemNumber, SessionId, SessionNumber};
@@ -30,7 +31,7 @@ pub(crate) type ExclusiveTurn = OwnedRwLockWriteGuard<Roster>;
 /// The sessions of an instance. Changed in the exclusive turn only, which it lives in.
 #[derive(Debug)]
 pub(crate) struct Roster {
-    live: BTreeMap<SessionNumber, SessionId>,
+    live: BTreeMap<SessionNumber, (SessionId, Room)>,
     /// What falls due, in the order in which it is to be decided (spec 4.2).
     due: BTreeSet<Due>,
     /// The ended ones, by when they are forgotten.
@@ -47,6 +48,19 @@ struct Earliest {
 }
 
 impl Roster {
+    /// How many sessions are live.
+    pub(crate) fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Takes in a session, and its place if it is live.
+    pub(crate) fn admit(&mut self, session: &Session, room: Room) {
+        if session.forgotten_at().is_none() {
+            self.live.insert(session.number, (session.id, room));
+        }
+        self.update(None, session);
+    }
+
     /// Takes over where a session has got to: `before` is what it had coming until now.
     pub(crate) fn update(&mut self, before: Option<Due>, session: &Session) {
         let first = self.due.first().map(|due| due.at);
@@ -54,14 +68,9 @@ impl Roster {
             self.due.remove(&due);
         }
         self.due.extend(session.due());
-        match session.forgotten_at() {
-            None => {
-                self.live.insert(session.number, session.id);
-            }
-            Some(at) => {
-                self.live.remove(&session.number);
-                self.ended.insert((at, session.number, session.id));
-            }
+        if let Some(at) = session.forgotten_at() {
+            self.live.remove(&session.number);
+            self.ended.insert((at, session.number, session.id));
         }
         let now_first = self.due.first().map(|due| due.at);
         if now_first != first {
@@ -73,13 +82,13 @@ impl Roster {
 
     /// The newest live sessions, newest first.
     pub(crate) fn newest(&self, most: usize) -> Vec<SessionId> {
-        self.live.values().rev().take(most).copied().collect()
+        self.live.values().rev().take(most).map(|(id, _)| *id).collect()
     }
 
     /// What is to be decided next, if it is due by then, and whose it is.
     pub(crate) fn first_due(&self, now: SessionTime) -> Option<(Due, SessionId)> {
         let due = self.due.first().filter(|due| due.at <= now)?;
-        self.live.get(&due.session).map(|id| (*due, *id))
+        self.live.get(&due.session).map(|(id, _)| (*due, *id))
     }
 
     /// Takes out the ended sessions whose time is over.
@@ -113,7 +122,7 @@ impl Instance {
         shares: Places,
         catalogue: InstanceCatalogue,
         alarm: &Arc<Alarm>,
-        sessions: &[Session],
+        (quota, sessions): (&Arc<Quota>, &[Session]),
     ) -> Instance {
         let ms = AtomicU64::new(u64::MAX);
         let earliest = Arc::new(Earliest { instance: entry.id, ms, alarm: Arc::clone(alarm) });
@@ -123,7 +132,7 @@ impl Instance {
             ended: BTreeSet::new(),
             earliest: Arc::clone(&earliest),
         };
-        sessions.iter().for_each(|session| roster.update(None, session));
+        sessions.iter().for_each(|session| roster.admit(session, quota.take()));
         Instance {
             entry,
             shares,

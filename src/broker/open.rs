@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use super::{Broker, Inner};
 use crate::actors::recovery::{Settled, State};
-use crate::actors::{self, Alarm, Awake, Core, Gate, KeyIndex, Ledger, alarm, broker_time, sleep};
+use crate::actors::{
+    self, Alarm, Awake, Core, Gate, KeyIndex, Ledger, Quota, alarm, broker_time, sleep,
+};
 use crate::config::Settings;
 use crate::domain::event::Event;
 use crate::domain::ids::Sequence;
@@ -130,6 +132,7 @@ impl Broker {
         let read = read.map_err(|error| OpenError::Actors(error.to_string()))??;
         let ReadBack { snapshots, watermark, recovered, state } = read;
         let gate = Gate::new(options.settings.limits);
+        let quota = Quota::new(options.settings.sessions);
         let directory = Arc::new(actors::Directory::default());
         let alarm = Arc::new(Alarm::default());
         let (mark, test_clock) = (state.mark, options.clock.is_test_clock());
@@ -137,14 +140,14 @@ impl Broker {
         if !is_new && state.test_clock != test_clock {
             return Err(OpenError::OtherClock { test_clock: state.test_clock });
         }
-        let settled = state.settle(&directory, &gate, &alarm);
+        let settled = state.settle(&directory, (&gate, &quota), &alarm);
         let Settled { tenant, registry, keys, catalogue, owners } = settled;
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
         let keys = KeyIndex::new(options.settings.idempotency, keys.into_places());
         let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids, keys);
         let awake = Awake::new(options.settings.awake);
-        let core = Core::new(ledger, directory, alarm, awake, gate, snapshots, watermark);
+        let core = Core::new(ledger, directory, alarm, awake, (gate, quota), snapshots, watermark);
         let core = Arc::new(core);
         for (instance, owners) in owners {
             core.ledger.still_dirty(&instance, owners);

@@ -12,6 +12,7 @@ mod call;
 mod configuration;
 mod connection;
 mod decisions;
+pub(crate) mod fuzz;
 mod instances;
 mod keyed;
 mod keys;

@@ -236,6 +236,10 @@ impl From<BrokerError> for Problem {
             BrokerError::KeyQuota { retry_after, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(retry_after)))
             }
+            // A session that nobody uses ends by itself, but not within seconds.
+            BrokerError::SessionQuota { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(60)))
+            }
             BrokerError::KeyInProgress => {
                 let problem = Problem::new(StatusCode::CONFLICT, code, detail);
                 return problem.with_header(Header::RetryAfter(1));
@@ -282,6 +286,7 @@ mod tests {
             (BrokerError::RecordTooLong { bytes: 2, limit: 1 }, 400, 400),
             (BrokerError::Busy, 503, 503),
             (BrokerError::SessionBusy { limit: 4 }, 429, 429),
+            (BrokerError::SessionQuota { limit: 1, whose: "the broker" }, 429, 429),
             (BrokerError::JournalBusy { limit: 1 }, 429, 429),
             (BrokerError::StorageFull, 507, 507),
             (BrokerError::Stopping, 503, 503),

@@ -251,7 +251,9 @@ impl<'a> Batch<'a> {
         };
         let batch = Batch { header, bytes, body };
         let whole = batch.records().map(|(_, payload)| payload.len() + RECORD_PREFIX_BYTES);
+        // Without records it would end before it begins, and both differences would be none.
         if first.get() == 0
+            || count == 0
             || last.get().checked_sub(first.get()) != u64::from(count).checked_sub(1)
         {
             return Some(Err("a batch counts its records wrongly"));

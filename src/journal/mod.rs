@@ -18,6 +18,7 @@ mod disk;
 mod error;
 mod file;
 pub mod format;
+pub(crate) mod fuzz;
 mod layout;
 mod memory;
 mod prepare;

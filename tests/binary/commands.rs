@@ -64,6 +64,8 @@ async fn every_command_explains_every_flag() {
                 "--idempotency-keep <TIME>",
                 "--idempotency-keys <NUMBER>",
                 "--idempotency-keys-per-instance <NUMBER>",
+                "--sessions <NUMBER>",
+                "--sessions-per-instance <NUMBER>",
             ][..],
         ),
         (&["explain"], &["--data <DIR>", "--format <FORMAT>", "<CORRELATION_ID>"]),

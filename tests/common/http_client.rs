@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 /// A connection to the server under test.
 pub(crate) struct Client {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     received: Vec<u8>,
 }
 

@@ -43,6 +43,9 @@ fn prepared(mut command: Command) -> Command {
         "FAREBOX_TEST_CLOCK",
         "FAREBOX_IDEMPOTENCY_KEEP",
         "FAREBOX_IDEMPOTENCY_KEYS",
+        "FAREBOX_IDEMPOTENCY_KEYS_PER_INSTANCE",
+        "FAREBOX_SESSIONS",
+        "FAREBOX_SESSIONS_PER_INSTANCE",
         "RUST_LOG",
     ] {
         command.env_remove(name);

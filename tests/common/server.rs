@@ -58,11 +58,20 @@ pub(crate) async fn start_over(broker: Broker) -> TestServer {
 
 /// A server whose broker's time begins at `start` and is moved by `POST /test/clock` alone.
 pub(crate) async fn start_with_test_clock(start: Timestamp) -> TestServer {
+    let metrics_text: MetricsText = Arc::new(|| "# figures\n".to_owned());
+    start_like(Settings::default(), metrics_text, start).await
+}
+
+/// The same with these settings and this text for `/metrics`.
+pub(crate) async fn start_like(
+    settings: Settings,
+    metrics_text: MetricsText,
+    start: Timestamp,
+) -> TestServer {
     let clock = Arc::new(TestClock::new(start));
-    let settings = Settings { awake: AWAKE, segment_bytes: 64 << 10, ..Settings::default() };
+    let settings = Settings { awake: AWAKE, segment_bytes: 64 << 10, ..settings };
     let options = Options { settings, clock: Arc::clone(&clock) as _, ..Options::memory() };
     let broker = Broker::open(options).await.expect("a broker in memory").broker;
-    let metrics_text: MetricsText = Arc::new(|| "# figures\n".to_owned());
     listening(broker, metrics_text, Limits::default(), |server| server.with_test_clock(clock)).await
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use farebox::auth::{Principal, Scope};
 use farebox::broker::{Broker, Options, Reach};
+use farebox::config::Sessions;
 use farebox::domain::ids::{Requester, SessionId};
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
@@ -105,7 +106,8 @@ fn main() -> Result<(), Anything> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let home = tempfile::tempdir()?;
-    let options = Options::directory(home.path());
+    let mut options = Options::directory(home.path());
+    options.settings.sessions = Sessions { max: usize::MAX, per_instance_max: usize::MAX };
     match arguments.what {
         What::Burst { sessions, instances } => {
             runtime.block_on(burst(options, sessions, instances))
@@ -115,7 +117,6 @@ fn main() -> Result<(), Anything> {
             runtime.block_on(puts(options, sessions, instances, callers, lasting))
         }
         What::Memory { sessions, line_items, instances, snapshot_every, seconds } => {
-            let mut options = options;
             options.settings.snapshot_every = Duration::from_secs(snapshot_every);
             let lasting = Duration::from_secs(seconds);
             runtime.block_on(memory(options, sessions, line_items, instances, lasting))

@@ -264,7 +264,7 @@ pub(super) const fn of(operation: Operation) -> About {
         .body("NewSession")
         .answers(200, Json("SessionCreated"))
         .paced()
-        .codes(&["unknown-instance", "instance-mismatch"]),
+        .codes(&["unknown-instance", "instance-mismatch", "session-quota"]),
         Operation::ListSessions => about(
             SESSIONS,
             "List the live sessions of an instance",
