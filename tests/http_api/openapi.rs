@@ -167,8 +167,7 @@ async fn every_example_is_answered_as_described() {
             let answer = server.admin(&real(target), &real(body)).await;
             api.check(&answer, operation, &format!("{version} {name} {example}"));
             unsent.remove(&(operation["operationId"].to_string(), example.to_owned()));
-            for (shown, from, pointer) in IDS.iter().filter(|(_, from, _)| from == name) {
-                assert!(!from.is_empty());
+            for (shown, _, pointer) in IDS.iter().filter(|(_, from, _)| from == name) {
                 if let Some(id) = answer.json().pointer(pointer).and_then(Value::as_str) {
                     ids.push((shown, id.to_owned()));
                 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Version;
 use super::requests::{Named, id, put, reference};
+use crate::domain::keys::KeyClass;
 
 /// An object of which these members are always there.
 fn object(required: &[&str], properties: Value) -> Value {
@@ -72,10 +73,10 @@ pub(super) fn common() -> Vec<Named> {
             whole(json!({
                 "keys": list(whole(json!({
                     "id": text("Its id."),
-                    "type": { "enum": ["administration-key", "client-key"] },
-                    "publicKey": text("PEM, as it was saved."),
+                    "type": { "enum": [KeyClass::Administration.as_str(), KeyClass::Client.as_str()] },
+                    "publicKey": text("PEM, in its one spelling."),
                     "created": time("When it was first saved."),
-                    "modified": time("When it was last saved."),
+                    "modified": time("When the key of this id last became another one."),
                 }))),
                 "next": whole_number(NEXT),
             })),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::routes::Operation;
 use super::Version;
 use super::requests::put;
+use crate::domain::keys::KeyClass;
 
 /// The ids that the examples name; whoever plays them puts the real ones in their place.
 pub(super) const INSTANCE: &str = "64d2028c-ae87-4069-a624-66089d957ef9";
@@ -135,7 +136,7 @@ pub(super) fn answer(operation: Operation, version: Version) -> Option<Value> {
     Some(match operation {
         Operation::ListPublicKeys => json!({
             "keys": [{
-                "id": KEY, "type": "client-key", "publicKey": PEM, "created": NOW, "modified": NOW,
+                "id": KEY, "type": KeyClass::Client.as_str(), "publicKey": PEM, "created": NOW, "modified": NOW,
             }],
             "next": 0,
         }),
