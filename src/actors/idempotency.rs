@@ -17,7 +17,7 @@ use crate::domain::session_time::SessionTime;
 
 /// Repetitions of one call that wait for its answer at once.
 const WAITING_MAX: usize = 16;
-/// Old keys that are forgotten at once: each call brings one at most, so that this keeps up.
+/// Old keys that each call forgets: it brings one at most, so that this keeps up.
 const FORGOTTEN_MAX: usize = 64;
 
 /// Where the answer to a call is, and since when.
@@ -49,7 +49,7 @@ pub(crate) enum Reserved {
     Full {
         /// For how many there is.
         limit: usize,
-        /// When the oldest of all is forgotten.
+        /// When the oldest of them is forgotten; 0 if all are in flight.
         in_ms: u64,
     },
 }
@@ -93,6 +93,12 @@ impl Entry {
         self.fingerprint == call.fingerprint
     }
 
+    /// Whether it has been kept for as long as it is to be.
+    fn is_over(&self, now: SessionTime, keep_ms: u64) -> bool {
+        let passed = |place: Place| now.ms_since(place.at) >= keep_ms;
+        self.flight.is_none() && self.place.is_some_and(passed)
+    }
+
     /// What becomes of one who asks this under its key.
     fn meet(&self, call: &KeyedCall) -> Reserved {
         if !self.is_of(call) {
@@ -121,11 +127,19 @@ pub(crate) struct KeyIndex {
 #[derive(Default)]
 struct State {
     entries: BTreeMap<Name, Entry>,
-    counts: BTreeMap<Option<InstanceId>, usize>,
-    /// Those that are placed, oldest first.
+    shares: BTreeMap<Option<InstanceId>, Share>,
+    /// Those that were placed, oldest first; one that is over may have come again since.
     by_age: VecDeque<(SessionTime, Name)>,
     /// What the snapshots do not have yet; `None` is gone.
     unsaved: BTreeMap<Name, Option<Place>>,
+}
+
+/// What an instance has of them.
+#[derive(Default)]
+struct Share {
+    count: usize,
+    /// As in all of them.
+    by_age: VecDeque<SessionTime>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,7 +162,7 @@ impl KeyIndex {
         let mut known: Vec<_> = known.into_iter().collect();
         known.sort_by_key(|(_, place)| place.sequence);
         for (name, place) in known {
-            state.by_age.push_back((place.at, name));
+            state.age(name, place.at);
             let fingerprint = place.fingerprint;
             state.insert(name, Entry { fingerprint, flight: None, place: Some(place) });
         }
@@ -165,21 +179,39 @@ impl KeyIndex {
         reach: Option<&[InstanceId]>,
     ) -> Reserved {
         let mut state = lock(&self.state);
-        state.forget(now, self.keep_ms);
-        if let Some(entry) = state.met(&call, reach) {
+        for _ in 0..FORGOTTEN_MAX {
+            if !state.forget_one(now, self.keep_ms) {
+                break;
+            }
+        }
+        let is_over = |entry: &Entry| entry.is_over(now, self.keep_ms);
+        if let Some(entry) = state.met(&call, reach, is_over) {
             return entry.meet(&call);
         }
-        let of_instance = state.counts.get(&call.instance).copied().unwrap_or(0);
-        for (count, limit) in [(state.entries.len(), self.max), (of_instance, self.share)] {
-            if count >= limit {
-                let oldest = state.by_age.front().map_or(now, |(at, _)| *at);
-                let in_ms = self.keep_ms.saturating_sub(now.ms_since(oldest));
-                return Reserved::Full { limit, in_ms };
+        let name = (call.key, call.instance);
+        state.remove(&name); // If there is one, it is over.
+        while let Some((limit, oldest)) = self.full(&state, call.instance) {
+            if !state.forget_one(now, self.keep_ms) {
+                let left = |at| self.keep_ms.saturating_sub(now.ms_since(at));
+                return Reserved::Full { limit, in_ms: oldest.map_or(0, left) };
             }
         }
         let (fingerprint, flight) = (call.fingerprint, Some(Flight::new()));
-        state.insert((call.key, call.instance), Entry { fingerprint, flight, place: None });
+        state.insert(name, Entry { fingerprint, flight, place: None });
         Reserved::First(Reservation { call, keys: Arc::clone(self) })
+    }
+
+    /// The limit that stands in the way of one more key, and since when the oldest below it is kept.
+    fn full(
+        &self,
+        state: &State,
+        instance: Option<InstanceId>,
+    ) -> Option<(usize, Option<SessionTime>)> {
+        if state.entries.len() >= self.max {
+            return Some((self.max, state.by_age.front().map(|(at, _)| *at)));
+        }
+        let share = state.shares.get(&instance).filter(|_| instance.is_some())?;
+        (share.count >= self.share).then(|| (self.share, share.by_age.front().copied()))
     }
 
     /// The call was answered by this record. Under the lock that orders the journal, before it is
@@ -191,7 +223,7 @@ impl KeyIndex {
         if let Some(entry) = state.entries.get_mut(&name) {
             entry.place = Some(place);
         }
-        state.by_age.push_back((at, name));
+        state.age(name, at);
         state.unsaved.insert(name, Some(place));
     }
 
@@ -222,24 +254,45 @@ impl KeyIndex {
 impl State {
     fn insert(&mut self, name: Name, entry: Entry) {
         if self.entries.insert(name, entry).is_none() {
-            *self.counts.entry(name.1).or_default() += 1;
+            self.shares.entry(name.1).or_default().count += 1;
         }
     }
 
+    /// Takes a key out; the snapshots are told, if they may have it.
     fn remove(&mut self, name: &Name) {
-        if self.entries.remove(name).is_some()
-            && let Some(count) = self.counts.get_mut(&name.1)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&name.1);
+        let Some(entry) = self.entries.remove(name) else { return };
+        self.of_share(name.1, |share| share.count -= 1);
+        if entry.place.is_some() {
+            self.unsaved.insert(*name, None);
+        }
+    }
+
+    /// A key was placed.
+    fn age(&mut self, name: Name, at: SessionTime) {
+        self.by_age.push_back((at, name));
+        self.shares.entry(name.1).or_default().by_age.push_back(at);
+    }
+
+    /// Changes a share, and drops it when nothing is left of it.
+    fn of_share(&mut self, instance: Option<InstanceId>, change: impl FnOnce(&mut Share)) {
+        if let Some(share) = self.shares.get_mut(&instance) {
+            change(share);
+            if share.count == 0 && share.by_age.is_empty() {
+                self.shares.remove(&instance);
             }
         }
     }
 
     /// The entry that stands for this very call, else any that the caller meets under its key.
-    fn met(&self, call: &KeyedCall, reach: Option<&[InstanceId]>) -> Option<&Entry> {
-        let exactly = |instance| self.entries.get(&(call.key, instance));
+    /// Those that are over do not count.
+    fn met(
+        &self,
+        call: &KeyedCall,
+        reach: Option<&[InstanceId]>,
+        is_over: impl Fn(&Entry) -> bool,
+    ) -> Option<&Entry> {
+        let exactly =
+            |instance| self.entries.get(&(call.key, instance)).filter(|entry| !is_over(entry));
         if let Some(entry) = exactly(call.instance) {
             return Some(entry);
         }
@@ -247,23 +300,28 @@ impl State {
             Some(instances) => instances.iter().find_map(|id| exactly(Some(*id))),
             None => {
                 let last = Some(InstanceId::from_u128(u128::MAX));
-                self.entries.range((call.key, None)..=(call.key, last)).map(|(_, e)| e).next()
+                let mut all = self.entries.range((call.key, None)..=(call.key, last));
+                all.find_map(|(_, entry)| (!is_over(entry)).then_some(entry))
             }
         }
     }
 
-    /// Forgets some of what is old enough. What is in flight is not old.
-    fn forget(&mut self, now: SessionTime, keep_ms: u64) {
-        for _ in 0..FORGOTTEN_MAX {
-            let Some((at, name)) = self.by_age.front().copied() else { return };
-            let in_flight = self.entries.get(&name).is_some_and(|entry| entry.flight.is_some());
-            if in_flight || now.ms_since(at) < keep_ms {
-                return;
-            }
-            self.by_age.pop_front();
-            self.remove(&name);
-            self.unsaved.insert(name, None);
+    /// Forgets the oldest, if it is old enough. What is in flight is not old.
+    fn forget_one(&mut self, now: SessionTime, keep_ms: u64) -> bool {
+        let Some((at, name)) = self.by_age.front().copied() else { return false };
+        if now.ms_since(at) < keep_ms {
+            return false;
         }
+        let placed_then = |entry: &&Entry| entry.place.is_some_and(|place| place.at == at);
+        if let Some(entry) = self.entries.get(&name).filter(placed_then) {
+            if entry.flight.is_some() {
+                return false;
+            }
+            self.remove(&name);
+        }
+        self.by_age.pop_front();
+        self.of_share(name.1, |share| _ = share.by_age.pop_front());
+        true
     }
 }
 

@@ -76,7 +76,7 @@ fn a_call_that_comes_to_nothing_frees_its_key_and_wakes_who_waits() {
     drop(flight);
     runtime.block_on(waiting.done());
     let again = first(&keys, asked, 0);
-    assert_eq!(word(&reserve(&keys, call(2, None, 7), 0)), "1 for 100 ms");
+    assert_eq!(word(&reserve(&keys, call(2, None, 7), 0)), "1 for 0 ms");
     drop(again);
     assert_eq!(word(&reserve(&keys, call(2, None, 7), 0)), "first");
     assert!(keys.take_unsaved().is_empty(), "nothing of it is to be saved");
@@ -125,10 +125,10 @@ fn what_is_known_from_a_former_run_is_answered_and_grows_old() {
 fn one_instance_does_not_take_the_room_of_all() {
     let keys = of(3, 1, []);
     let _one = first(&keys, call(1, Some(10), 7), 0);
-    assert_eq!(word(&reserve(&keys, call(2, Some(10), 7), 0)), "1 for 100 ms");
+    assert_eq!(word(&reserve(&keys, call(2, Some(10), 7), 0)), "1 for 0 ms");
     let _two = first(&keys, call(2, Some(20), 7), 0);
     let three = first(&keys, call(3, None, 7), 0);
-    assert_eq!(word(&reserve(&keys, call(4, Some(30), 7), 0)), "3 for 100 ms");
+    assert_eq!(word(&reserve(&keys, call(4, Some(30), 7), 0)), "3 for 0 ms");
     drop(three);
     assert_eq!(word(&reserve(&keys, call(4, Some(30), 7), 0)), "first");
 }
@@ -141,4 +141,60 @@ fn what_is_in_flight_is_not_old_however_long_it_takes() {
     assert_eq!(word(&reserve(&keys, asked, 1_000)), "wait");
     drop(flight);
     assert_eq!(word(&reserve(&keys, asked, 1_000)), "first");
+}
+
+/// So many keys of an instance, all answered at one time.
+fn answered(keys: &Arc<KeyIndex>, numbers: std::ops::Range<u128>, instance: u128, ms: u64) {
+    for key in numbers {
+        let asked = call(key, Some(instance), 7);
+        let flight = first(keys, asked, ms);
+        keys.place(&asked, Sequence::new(5), at(ms));
+        drop(flight);
+    }
+}
+
+#[test]
+fn an_old_key_is_new_again_though_many_older_ones_are_not_forgotten_yet() {
+    let keys = keys(1_000);
+    answered(&keys, 0..500, 10, 0);
+    let again = call(400, Some(10), 8);
+    let flight = first(&keys, again, 150);
+    assert_eq!(word(&reserve(&keys, again, 150)), "wait", "the old answer is not given");
+    keys.place(&again, Sequence::new(9), at(150));
+    drop(flight);
+    for key in 600..620 {
+        assert_eq!(word(&reserve(&keys, call(key, None, 7), 160)), "first");
+    }
+    assert_eq!(word(&reserve(&keys, again, 160)), "answered by 9", "what is younger stays");
+    let unsaved = keys.take_unsaved();
+    assert_eq!(unsaved.get(&(again.key, again.instance)).map(Option::is_some), Some(true));
+    assert_eq!(unsaved.values().filter(|place| place.is_none()).count(), 499);
+}
+
+#[test]
+fn old_keys_take_no_room_however_many_are_before_them() {
+    let keys = of(1_000, 5, []);
+    for instance in 0..100 {
+        answered(&keys, 10 * instance..10 * instance + 5, 100 + instance, 0);
+    }
+    answered(&keys, 2_000..2_005, 10, 20);
+    assert_eq!(word(&reserve(&keys, call(3_000, Some(10), 7), 20)), "5 for 100 ms");
+    assert_eq!(word(&reserve(&keys, call(3_000, Some(10), 7), 120)), "first");
+}
+
+#[test]
+fn an_instance_is_told_when_the_oldest_of_its_own_keys_is_forgotten() {
+    let keys = of(9, 1, []);
+    answered(&keys, 1..2, 10, 0);
+    answered(&keys, 2..3, 20, 60);
+    assert_eq!(word(&reserve(&keys, call(3, Some(10), 7), 80)), "1 for 20 ms");
+    assert_eq!(word(&reserve(&keys, call(3, Some(20), 7), 80)), "1 for 80 ms");
+}
+
+#[test]
+fn calls_that_name_no_instance_have_no_share() {
+    let keys = of(3, 1, []);
+    let _both = [first(&keys, call(1, None, 7), 0), first(&keys, call(2, None, 7), 0)];
+    let _third = first(&keys, call(3, None, 7), 0);
+    assert_eq!(word(&reserve(&keys, call(4, None, 7), 0)), "3 for 0 ms");
 }
