@@ -393,7 +393,7 @@ impl Broker {
         if let Some(why) = self.failure().borrow().clone() {
             return Err(why);
         }
-        if !self.journal().has_room() {
+        if self.journal().is_short_of_room() {
             return Err("storage is full: charges are refused".to_owned());
         }
         Ok(())

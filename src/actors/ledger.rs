@@ -303,7 +303,7 @@ impl Ledger {
             Ok(None) => return self.after_all(reply.with(answer)),
             Err(fault) => return reply.now(fault),
         };
-        if !self.journal.has_room() {
+        if self.journal.is_short_of_room() {
             return reply.now(BrokerError::StorageFull); // The last of it is for closes.
         }
         let Ok(mut queue) = self.journal.queue() else { return reply.now(BrokerError::Stopping) };

@@ -302,7 +302,12 @@ impl Journal {
         self.inner.ahead.has_room()
     }
 
-    /// The same, but it waits for the next segment where none is ready and none has failed: the
+    /// True if another segment could not be made and fewer than two are ready.
+    pub fn is_short_of_room(&self) -> bool {
+        self.inner.ahead.is_short()
+    }
+
+    /// Whether there is room, but it waits for the next segment where none is ready and none has failed: the
     /// one that makes them may be behind without any want of space.
     pub async fn secured_room(&self) -> bool {
         self.inner.ahead.secured().await

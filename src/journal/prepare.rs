@@ -82,8 +82,14 @@ impl Ahead {
         self.lock().has_room()
     }
 
-    /// The same, but where the preparer is only behind, its next attempt decides: that is haste,
-    /// not want of space.
+    /// Whether there is no room and none in the making.
+    pub(super) fn is_short(&self) -> bool {
+        let state = self.lock();
+        !state.has_room() && state.failed.is_some()
+    }
+
+    /// Whether there is room; where the preparer is only behind, its next attempt decides: that is
+    /// haste, not want of space.
     pub(super) async fn secured(&self) -> bool {
         loop {
             let ended = self.ended.notified(); // From here on, not from when it is awaited.
