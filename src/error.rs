@@ -84,6 +84,11 @@ pub enum BrokerError {
         /// How long was waited.
         waited: Duration,
     },
+    /// A call under a key was answered once, and that answer cannot be read back.
+    #[error(
+        "what this was answered before cannot be read back now: ask again under the same idempotency key"
+    )]
+    FirstAnswerUnread,
     /// The journal has stopped; the process is about to.
     #[error("{0}: the outcome is unknown until a restart has read the journal back")]
     JournalDown(#[from] JournalDown),
@@ -139,7 +144,7 @@ impl BrokerError {
             BrokerError::RecordTooLong { .. } => "record-too-long",
             BrokerError::Stopping => "stopping",
             BrokerError::Fault => "internal-error",
-            BrokerError::NoAnswer { .. } => "no-answer",
+            BrokerError::NoAnswer { .. } | BrokerError::FirstAnswerUnread => "no-answer",
             BrokerError::JournalDown(_) => "outcome-unknown",
         }
     }
@@ -160,7 +165,9 @@ impl BrokerError {
             | BrokerError::RecordTooLong { .. }
             | BrokerError::Stopping
             | BrokerError::Fault => Effect::None,
-            BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => Effect::Unknown,
+            BrokerError::NoAnswer { .. }
+            | BrokerError::FirstAnswerUnread
+            | BrokerError::JournalDown(_) => Effect::Unknown,
         }
     }
 }

@@ -74,7 +74,9 @@ impl Broker {
         let permit = self.core().gate.try_enter(Lane::Ordinary, None)?;
         let journal = self.journal().clone();
         if journal.durable() < sequence {
-            return Err(BrokerError::Stopping); // It never became durable: the journal is down.
+            // It never became durable: it may be on the disk nevertheless.
+            let down = journal.failure().borrow().clone();
+            return Err(down.map_or(BrokerError::FirstAnswerUnread, BrokerError::from));
         }
         let read = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -94,7 +96,7 @@ impl Broker {
             Err(error) => error.to_string(),
         };
         tracing::error!(%sequence, wrong, "a first answer cannot be read back");
-        Err(BrokerError::Fault)
+        Err(BrokerError::FirstAnswerUnread)
     }
 
     /// This broker, whose next call comes under a key: what `rendering` makes of its answer stands

@@ -87,6 +87,6 @@ impl Under {
             return Ok(Answer::kept(*sequence, &keyed.answer));
         }
         // Without a record of its own it was not decided: nothing is kept, and the key is free.
-        Err(asked.err().unwrap_or(BrokerError::Fault).into())
+        Err(asked.err().unwrap_or(BrokerError::FirstAnswerUnread).into())
     }
 }

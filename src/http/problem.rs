@@ -250,9 +250,10 @@ impl From<BrokerError> for Problem {
             BrokerError::RecordTooLong { .. } => return Problem::bad_request(code, detail),
             BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),
             BrokerError::Fault => (StatusCode::INTERNAL_SERVER_ERROR, None),
-            BrokerError::Stopping | BrokerError::NoAnswer { .. } | BrokerError::JournalDown(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, None)
-            }
+            BrokerError::Stopping
+            | BrokerError::NoAnswer { .. }
+            | BrokerError::FirstAnswerUnread
+            | BrokerError::JournalDown(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
         };
         Problem { effect: Some(effect), header, ..Problem::new(status, code, detail) }
     }
@@ -292,6 +293,7 @@ mod tests {
             (BrokerError::Stopping, 503, 503),
             (BrokerError::Fault, 500, 500),
             (BrokerError::NoAnswer { waited }, 503, 503),
+            (BrokerError::FirstAnswerUnread, 503, 503),
         ];
         for (error, v1_0, v1_1) in cases {
             let shown = format!("{error}");

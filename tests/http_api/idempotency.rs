@@ -3,15 +3,18 @@
 //! tests/binary/retries.rs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use farebox::broker::{Broker, Options, Storage};
 use farebox::config::{Idempotency, Settings};
 use farebox::domain::time::Timestamp;
+use farebox::journal::{Disk, MemoryDisk, MemorySnapshots};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::http_client::{Answer, bytes_of};
 use crate::prefixes::{Ids, SCRIPT};
-use crate::server::{line_item, start_with_settings, start_with_test_clock, text};
+use crate::server::{line_item, start_over, start_with_settings, start_with_test_clock, text};
 use crate::sessions_in_time::START;
 use crate::{asking, in_session, with_line_items};
 
@@ -306,4 +309,25 @@ async fn twins_have_one_effect_and_one_answer() {
         assert_eq!(server.used(&instance, 1).await, (3 * round).to_string(), "round {round}");
     }
     println!("{rounds} rounds of {TWINS} twins: one effect each; {busy} times told to ask again");
+}
+
+#[tokio::test]
+async fn a_first_answer_that_cannot_be_read_back_is_not_said_to_have_changed_nothing() {
+    let disk = MemoryDisk::new();
+    let storage = Storage::Custom(Arc::new(disk.clone()), Arc::new(MemorySnapshots::new()));
+    let broker = Broker::open(Options { storage, ..Options::memory() }).await.expect("a broker");
+    let server = start_over(broker.broker).await;
+    server.publish_p().await;
+    let instance = server.instance("ACME").await;
+    server.line_item(&instance, 1, 10).await;
+    let target = keyed(&access(&instance), "once");
+    assert_eq!(server.admin(&target, &one()).await.status, 200);
+    let name = "0000000001.segment";
+    let spoiled: Vec<u8> = disk.files()[name].iter().skip(4096).map(|byte| !byte).collect();
+    let file = disk.open(name).expect("the journal's first segment");
+    file.write_at(&spoiled, 4096).expect("it is written");
+    let again = server.admin(&target, &one()).await;
+    assert_eq!(again.status, 503, "{again:?}");
+    let problem = again.json();
+    assert_eq!((&problem["code"], &problem["effect"]), (&json!("no-answer"), &json!("unknown")));
 }
