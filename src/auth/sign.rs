@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::keys::check_key_id;
 use super::principal::Role;
-use super::token::TOKEN_BYTES_MAX;
+use super::token::{SECONDS_MAX, TOKEN_BYTES_MAX};
 use crate::domain::time::Timestamp;
 
 /// What a token is to say.
@@ -108,7 +108,10 @@ pub fn sign(private_pem: &str, request: &TokenRequest) -> Result<String, SignErr
 
 fn payload(request: &TokenRequest) -> Result<Vec<u8>, SignError> {
     check_key_id(&request.key_id)
-        .map_err(|_| bad("the key id must have 1 to 128 characters, none a control character"))?;
+        .map_err(|_| bad(
+            "the key id must have 1 to 128 characters, no control character, `%`, `;` or `\\` among \
+             them, and `.` and `..` are none",
+        ))?;
     if request.issuer.is_empty() {
         return Err(bad("the issuer must not be empty"));
     }
@@ -126,11 +129,15 @@ fn payload(request: &TokenRequest) -> Result<Vec<u8>, SignError> {
         return Err(bad("the token must last at least a second"));
     }
     let now = request.now.as_ms() / 1000;
+    let exp = now.saturating_add(seconds);
+    if exp > SECONDS_MAX {
+        return Err(bad("the token must end before the year 10000"));
+    }
     json(&Claims {
         iss: &request.issuer,
         nbf: now,
         iat: now,
-        exp: now.saturating_add(seconds),
+        exp,
         aud: &request.instances,
         cnf: Confirmation { jwk: KeyReference { kid: &request.key_id, kty: request.role.kty() } },
     })

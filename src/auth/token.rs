@@ -20,7 +20,7 @@ use super::principal::Role;
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// The last second of the year 9999: a later time is a mistake of units, or an attempt to overflow.
-const SECONDS_MAX: u64 = 253_402_300_799;
+pub(super) const SECONDS_MAX: u64 = 253_402_300_799;
 
 const BAD_CLAIMS: &str = "its payload must have `exp` and `iat` in whole seconds, a string `iss`, \
     `cnf.jwk.kid`, `cnf.jwk.kty` of ADMIN or CLIENT, `aud` as a list, and no member twice";

@@ -266,6 +266,8 @@ fn what_no_server_would_accept_is_not_signed() {
         TokenRequest { key_id: String::new(), ..client.clone() },
         TokenRequest { key_id: "a\nb".to_owned(), ..client.clone() },
         TokenRequest { expires_in: Duration::from_millis(999), ..client.clone() },
+        TokenRequest { expires_in: Duration::from_secs(300_000_000_000), ..client.clone() },
+        TokenRequest { expires_in: Duration::MAX, ..client.clone() },
     ];
     for request in requests {
         let refused = sign(&pair.private_pem, &request);
