@@ -31,6 +31,8 @@ mod openapi;
 mod prefixes;
 #[path = "http_api/quotes.rs"]
 mod quotes;
+#[path = "http_api/rules.rs"]
+mod rules;
 #[path = "common/server.rs"]
 mod server;
 #[path = "http_api/sessions_in_time.rs"]

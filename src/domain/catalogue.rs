@@ -12,7 +12,7 @@ use super::ids::{
     ConditionId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text,
 };
 use super::keys::Keys;
-use super::limits::CONDITIONS_MAX;
+use super::limits::{CONDITIONS_BYTES_MAX, CONDITIONS_MAX};
 use super::line_item::{InChargingOrder, LineItem, LineItemState, Terms};
 use super::rates::{NewRateTable, RateTable, Rates};
 use super::refusal::Refusal;
@@ -185,6 +185,14 @@ impl InstanceCatalogue {
         if self.conditions.len() + new.count() > CONDITIONS_MAX {
             let fault = "an instance has at most 1000 conditions";
             return Err(Refusal::BadCondition { position: CONDITIONS_MAX, fault });
+        }
+        let former = decided.iter().filter_map(|condition| self.condition(condition.id));
+        let replaced: usize = former.map(Condition::bytes).sum();
+        let all = self.conditions.values().map(|condition| condition.bytes());
+        let bytes = all.chain(decided.iter().map(Condition::bytes)).sum::<usize>() - replaced;
+        if bytes > CONDITIONS_BYTES_MAX {
+            let fault = "the conditions of an instance have at most 1 MiB of text together";
+            return Err(Refusal::BadCondition { position: decided.len().saturating_sub(1), fault });
         }
         Ok(decided)
     }

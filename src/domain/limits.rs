@@ -19,6 +19,9 @@ pub const KEYS_MAX: usize = 1_000;
 pub const KEYS_SENT_MAX: usize = 100;
 /// Conditions of one instance (spec 5).
 pub const CONDITIONS_MAX: usize = 1_000;
+/// Names, keys and values of all conditions of one instance, in bytes and four more for each text
+/// (spec 5): they are answered in one piece, and kept in one record.
+pub const CONDITIONS_BYTES_MAX: usize = 1 << 20;
 /// Clauses that one condition joins (spec 5).
 pub const CLAUSES_MAX: usize = 32;
 /// Values that one clause asks after (spec 5).

@@ -85,6 +85,18 @@ impl Rule {
     }
 }
 
+impl Condition {
+    /// What it counts for among [`CONDITIONS_BYTES_MAX`](super::limits::CONDITIONS_BYTES_MAX).
+    pub fn bytes(&self) -> usize {
+        let clauses = match &self.rule {
+            Rule::Simple(clause) => std::slice::from_ref(clause),
+            Rule::And(clauses) | Rule::Or(clauses) => clauses,
+        };
+        let texts = clauses.iter().flat_map(|clause| clause.values.iter().chain([&clause.key]));
+        texts.chain([&self.name]).map(|text| text.as_str().len() + 4).sum()
+    }
+}
+
 impl Clause {
     fn holds(&self, dictionary: &Dictionary) -> bool {
         let found = self.values.iter().any(|value| dictionary.has(&self.key, value));
