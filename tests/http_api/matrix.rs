@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::http_client::Answer;
 use crate::matrix_rows::{Case, Foreign, Nobodys, Own, Row, Whose, rows};
+use crate::openapi::{self, assert_described};
 use crate::server::{TestServer, line_item, signed, signed_at, start_with_test_clock, text};
 use crate::sessions_in_time::START;
 use crate::{asking, in_session};
@@ -231,6 +232,7 @@ fn the_matrix_has_a_row_for_every_route() {
 #[tokio::test]
 async fn what_is_refused_changes_nothing_and_tells_nothing() {
     let world = World::new().await;
+    let description = openapi::read(&world.server).await;
     let mut refused = 0;
     for row in rows() {
         let before = world.state().await;
@@ -249,6 +251,7 @@ async fn what_is_refused_changes_nothing_and_tells_nothing() {
                 let answer = world.call(caller, &row, case).await;
                 let told_of = format!("{} {caller:?} {case:?}: {answer:?}", row.route);
                 assert_eq!(outcome(&answer), expected, "{told_of}");
+                assert_described(&description, "v1.1", row.route, &answer);
                 assert_eq!(world.records().to_string(), *before.last().expect("one"), "{told_of}");
                 answers.entry((caller, expected.to_owned())).or_default().insert(told(&answer));
                 refused += 1;

@@ -47,11 +47,24 @@ const IDS: &[(&str, &str, &str)] = &[
     ("c7e1f5b9-2d84-4a6e-b093-8a4d5f7e1c54", "accessRequest", "/correlationId"),
 ];
 
-async fn read(server: &TestServer) -> Value {
+pub(crate) async fn read(server: &TestServer) -> Value {
     let answer = server.connect().await.request("GET /openapi.json", "").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     answer.json()
+}
+
+/// The answer's status is one that its route describes; so is the code, if it is an error.
+pub(crate) fn assert_described(description: &Value, version: &str, route: &str, answer: &Answer) {
+    let (method, path) = route.split_once(' ').expect("a method and a path");
+    let path = format!("/api/{version}{path}");
+    let operation = &description["paths"][path.as_str()][method.to_lowercase()];
+    let response = &operation["responses"][answer.status.to_string()];
+    assert!(response.is_object(), "{version} {route}: {answer:?}");
+    if answer.status >= 400 {
+        let codes = response.pointer(CODES).and_then(Value::as_array).expect("codes");
+        assert!(codes.contains(&answer.json()["code"]), "{version} {route}: {answer:?}");
+    }
 }
 
 /// Method, path and description of every operation.
@@ -117,7 +130,10 @@ async fn the_description_is_openapi_3_1() {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "every id is there once");
 }
 
-/// Codes of what is no operation, and of those that are not built yet.
+/// Where a response lists its codes.
+const CODES: &str = "/content/application~1problem+json/schema/allOf/1/properties/code/enum";
+
+/// Codes of what is no operation.
 const OF_NO_OPERATION: [&str; 2] = ["method-not-allowed", "unknown-path"];
 
 #[tokio::test]
@@ -126,8 +142,7 @@ async fn every_error_code_is_one_of_some_operation() {
     let mut described = BTreeSet::new();
     for (.., one) in operations(&description) {
         for response in one["responses"].as_object().expect("responses").values() {
-            let pointer = "/content/application~1problem+json/schema/allOf/1/properties/code/enum";
-            let codes = response.pointer(pointer).and_then(Value::as_array);
+            let codes = response.pointer(CODES).and_then(Value::as_array);
             described.extend(codes.into_iter().flatten().map(Value::to_string));
         }
     }

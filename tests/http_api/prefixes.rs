@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use farebox::domain::time::Timestamp;
 
+use crate::openapi::{self, assert_described};
 use crate::server::{TestServer, start_with_test_clock};
 use crate::sessions_in_time::START;
 
@@ -192,11 +193,13 @@ fn told(text: &str, prefix: &str, known: &mut Vec<String>) -> String {
 async fn play(server: &TestServer, prefix: &str, version: &str) -> Vec<String> {
     let (mut ids, mut known, mut transcript) = (Ids::default(), Vec::new(), Vec::new());
     let prefix = format!("/{prefix}api/{version}");
+    let description = openapi::read(server).await;
     for step in SCRIPT {
         let (target, body) = step.filled(&prefix, &ids);
         let answer = server.admin(&target, &body).await;
         let expected = if version == "v1.0" { step.statuses.0 } else { step.statuses.1 };
         assert_eq!(answer.status, expected, "{target}: {answer:?}");
+        assert_described(&description, version, step.route, &answer);
         ids.learn(step.route, &answer.body);
         let kind = answer.header("content-type").unwrap_or("-");
         let body = told(&answer.body, &prefix, &mut known);
