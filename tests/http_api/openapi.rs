@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use crate::http_client::Answer;
-use crate::server::{TestServer, start, start_with_test_clock};
+use crate::server::{TestServer, start, start_with_test_clock, text};
 use crate::sessions_in_time::START;
 use farebox::domain::time::Timestamp;
 
@@ -57,13 +57,14 @@ pub(crate) async fn read(server: &TestServer) -> Value {
 /// The answer's status is one that its route describes; so is the code, if it is an error.
 pub(crate) fn assert_described(description: &Value, version: &str, route: &str, answer: &Answer) {
     let (method, path) = route.split_once(' ').expect("a method and a path");
-    let path = format!("/api/{version}{path}");
-    let operation = &description["paths"][path.as_str()][method.to_lowercase()];
-    let response = &operation["responses"][answer.status.to_string()];
-    assert!(response.is_object(), "{version} {route}: {answer:?}");
-    if answer.status >= 400 {
+    let path = format!("/api/{version}{path}").replace('/', "~1");
+    let (method, status) = (method.to_lowercase(), answer.status);
+    let response = description.pointer(&format!("/paths/{path}/{method}/responses/{status}"));
+    let response = response.unwrap_or_else(|| panic!("{version} {route}: {answer:?}"));
+    if status >= 400 {
         let codes = response.pointer(CODES).and_then(Value::as_array).expect("codes");
-        assert!(codes.contains(&answer.json()["code"]), "{version} {route}: {answer:?}");
+        let code = json!(text(&answer.json(), "/code"));
+        assert!(codes.contains(&code), "{version} {route}: {answer:?}");
     }
 }
 
