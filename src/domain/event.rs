@@ -300,15 +300,19 @@ impl Event {
         }
     }
 
-    /// The id of the decision that it is, if it is one: a charge, a denial or a refund.
+    /// The id of the decision that it is, if it is one.
     pub fn correlation(&self) -> Option<CorrelationId> {
+        self.decision().map(Decision::correlation)
+    }
+
+    /// The decision that it is, if it is one.
+    pub fn decision(&self) -> Option<Decision<'_>> {
         match self {
-            Event::Access(access) => Some(access.correlation),
-            Event::SessionAccess(access) => Some(access.correlation),
-            Event::SessionClosed(closed) | Event::SessionExpired(closed) => {
-                Some(closed.correlation)
-            }
-            Event::AutomaticCharge(charge) => Some(charge.correlation),
+            Event::Access(access) => Some(Decision::OneOff(access)),
+            Event::SessionAccess(access) => Some(Decision::Session(access)),
+            Event::AutomaticCharge(charge) => Some(Decision::AutomaticCharge(charge)),
+            Event::SessionClosed(closed) => Some(Decision::Close(closed)),
+            Event::SessionExpired(closed) => Some(Decision::Expiry(closed)),
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
@@ -353,6 +357,53 @@ impl Event {
             | Event::Configured { .. }
             | Event::TestClock
             | Event::Answered => &[],
+        }
+    }
+}
+
+/// A charge, a denial or a refund: what usage rows tell, and what can be explained.
+#[derive(Clone, Copy, Debug)]
+pub enum Decision<'a> {
+    /// A one-off request.
+    OneOff(&'a Access),
+    /// An access request of a session.
+    Session(&'a SessionAccess),
+    /// The charge of a session's next period.
+    AutomaticCharge(&'a AutomaticCharge),
+    /// A session that was closed.
+    Close(&'a SessionClosed),
+    /// A session that ended by itself.
+    Expiry(&'a SessionClosed),
+}
+
+impl Decision<'_> {
+    /// Its id.
+    pub const fn correlation(self) -> CorrelationId {
+        match self {
+            Decision::OneOff(access) => access.correlation,
+            Decision::Session(access) => access.correlation,
+            Decision::AutomaticCharge(charge) => charge.correlation,
+            Decision::Close(closed) | Decision::Expiry(closed) => closed.correlation,
+        }
+    }
+
+    /// Where.
+    pub const fn instance(self) -> InstanceNumber {
+        match self {
+            Decision::OneOff(access) => access.instance,
+            Decision::Session(access) => access.instance,
+            Decision::AutomaticCharge(charge) => charge.instance,
+            Decision::Close(closed) | Decision::Expiry(closed) => closed.instance,
+        }
+    }
+
+    /// In which session; none for a one-off request.
+    pub const fn session(self) -> Option<SessionId> {
+        match self {
+            Decision::OneOff(_) => None,
+            Decision::Session(access) => Some(access.session_id),
+            Decision::AutomaticCharge(charge) => Some(charge.session_id),
+            Decision::Close(closed) | Decision::Expiry(closed) => Some(closed.session_id),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::charge::{Denial, Refund, Verdict};
-use super::event::{Event, Record};
+use super::event::{Decision, Record};
 use super::ids::{ActionId, CorrelationId, InstanceNumber, LineItemNumber, Requester, SessionId};
 use super::line_item::Posting;
 use super::request::{AccessRequest, RequestedItem};
@@ -91,29 +91,18 @@ impl<'a> Outcome<'a> {
 /// The rows of a record: its refunds, then its charges and denials, in the order of the request.
 /// A charge line that ends without anything left of it has no refund, and no row.
 pub fn rows(record: &Record) -> Vec<UsageRow<'_>> {
-    let at = record.at;
-    match &record.event {
-        Event::Access(access) => {
-            let operation = Operation {
-                at,
-                instance: access.instance,
-                session: None,
-                postings: &access.postings,
-            };
-            operation.charges(
-                access.correlation,
-                &access.request,
-                &access.verdicts,
-                Outcome::Charged,
-            )
-        }
-        Event::SessionAccess(access) => {
-            let operation = Operation {
-                at,
-                instance: access.instance,
-                session: Some(access.session_id),
-                postings: &access.postings,
-            };
+    let Some(decision) = record.event.decision() else { return Vec::new() };
+    let (instance, session) = (decision.instance(), decision.session());
+    let operation =
+        Operation { at: record.at, instance, session, postings: record.event.postings() };
+    match decision {
+        Decision::OneOff(access) => operation.charges(
+            access.correlation,
+            &access.request,
+            &access.verdicts,
+            Outcome::Charged,
+        ),
+        Decision::Session(access) => {
             let ended = access.ended.as_deref();
             let mut rows = operation.refunds(access.refund_correlation, ended, &access.refunds);
             rows.extend(operation.charges(
@@ -124,42 +113,13 @@ pub fn rows(record: &Record) -> Vec<UsageRow<'_>> {
             ));
             rows
         }
-        Event::AutomaticCharge(charge) => {
-            let operation = Operation {
-                at,
-                instance: charge.instance,
-                session: Some(charge.session_id),
-                postings: &charge.postings,
-            };
+        Decision::AutomaticCharge(charge) => {
             let charged = Outcome::ChargedAutomatically;
             operation.charges(charge.correlation, &charge.request, &charge.verdicts, charged)
         }
-        Event::SessionClosed(closed) | Event::SessionExpired(closed) => {
-            let operation = Operation {
-                at,
-                instance: closed.instance,
-                session: Some(closed.session_id),
-                postings: &closed.postings,
-            };
+        Decision::Close(closed) | Decision::Expiry(closed) => {
             operation.refunds(closed.correlation, closed.ended.as_deref(), &closed.refunds)
         }
-        Event::KeysRegistered(_)
-        | Event::KeyDeleted { .. }
-        | Event::RateTablePublished(_)
-        | Event::RateTableDeleted { .. }
-        | Event::InstanceCreated { .. }
-        | Event::LineItemMapped { .. }
-        | Event::LineItemDeleted { .. }
-        | Event::ConditionsSet { .. }
-        | Event::ConditionsDeleted { .. }
-        | Event::ActionsSet { .. }
-        | Event::SessionCreated { .. }
-        | Event::Heartbeat { .. }
-        | Event::Outage(_)
-        | Event::Time
-        | Event::Configured { .. }
-        | Event::TestClock
-        | Event::Answered => Vec::new(),
     }
 }
 

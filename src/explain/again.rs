@@ -10,7 +10,7 @@ use crate::domain::catalogue::InstanceCatalogue;
 use crate::domain::charge::explain::Asked;
 use crate::domain::charge::{self, Balances, Candidates, Known, Refund, Verdict};
 use crate::domain::event::{
-    Access, AutomaticCharge, Event, Next, Record, SessionAccess, SessionClosed,
+    Access, AutomaticCharge, Decision, Event, Next, Record, SessionAccess, SessionClosed,
 };
 use crate::domain::ids::{
     ActionId, CorrelationId, InstanceNumber, LineItemNumber, Requester, Sequence, SessionNumber,
@@ -83,11 +83,11 @@ impl Outcome {
 impl Before<'_> {
     /// Nothing for a record that is no decision.
     pub(super) fn explained(&self) -> Option<Explanation> {
-        match &self.record.event {
-            Event::Access(access) => self.one_off(access),
-            Event::SessionAccess(access) => self.of_session(access),
-            Event::AutomaticCharge(charge) => self.automatic(charge),
-            Event::SessionClosed(closed) => {
+        match self.record.event.decision()? {
+            Decision::OneOff(access) => self.one_off(access),
+            Decision::Session(access) => self.of_session(access),
+            Decision::AutomaticCharge(charge) => self.automatic(charge),
+            Decision::Close(closed) => {
                 let again = self.session(closed.session)?.decide_close(
                     closed.correlation,
                     self.clock(),
@@ -96,7 +96,7 @@ impl Before<'_> {
                 );
                 self.end(Kind::Close, closed, again.ok().and_then(Result::ok))
             }
-            Event::SessionExpired(closed) => {
+            Decision::Expiry(closed) => {
                 let session = self.session(closed.session)?;
                 let again = session.decide_expiry(closed.correlation, self.catalogue, self.state);
                 let kind = match used(session) {
@@ -105,23 +105,6 @@ impl Before<'_> {
                 };
                 self.end(kind, closed, again.ok())
             }
-            Event::KeysRegistered(_)
-            | Event::KeyDeleted { .. }
-            | Event::RateTablePublished(_)
-            | Event::RateTableDeleted { .. }
-            | Event::InstanceCreated { .. }
-            | Event::LineItemMapped { .. }
-            | Event::LineItemDeleted { .. }
-            | Event::ConditionsSet { .. }
-            | Event::ConditionsDeleted { .. }
-            | Event::ActionsSet { .. }
-            | Event::SessionCreated { .. }
-            | Event::Heartbeat { .. }
-            | Event::Outage(_)
-            | Event::Time
-            | Event::Configured { .. }
-            | Event::TestClock
-            | Event::Answered => None,
         }
     }
 

@@ -9,7 +9,7 @@ use farebox::auth::Scope;
 use farebox::broker::{AccessAnswer, Answer, Broker, Options, Reach, Storage};
 use farebox::config::Settings;
 use farebox::domain::charge::Refund;
-use farebox::domain::event::{Event, Record};
+use farebox::domain::event::{Decision, Event, Record};
 use farebox::domain::ids::Sequence;
 use farebox::domain::session::{OnDeny, Pacing};
 use farebox::error::BrokerError;
@@ -167,28 +167,11 @@ pub(crate) fn refund(charge: u32, from: u64, at: u64) -> Amount {
 
 /// The refunds of a record.
 pub(crate) fn refunds(record: &Record) -> &[Refund] {
-    match &record.event {
-        Event::SessionAccess(access) => access.refunds.as_slice(),
-        Event::SessionClosed(closed) | Event::SessionExpired(closed) => closed.refunds.as_slice(),
-        Event::AutomaticCharge(charge) => charge.refunds.as_slice(),
-        Event::KeysRegistered(_)
-        | Event::KeyDeleted { .. }
-        | Event::RateTablePublished(_)
-        | Event::RateTableDeleted { .. }
-        | Event::InstanceCreated { .. }
-        | Event::LineItemMapped { .. }
-        | Event::LineItemDeleted { .. }
-        | Event::ConditionsSet { .. }
-        | Event::ConditionsDeleted { .. }
-        | Event::ActionsSet { .. }
-        | Event::Access(_)
-        | Event::SessionCreated { .. }
-        | Event::Heartbeat { .. }
-        | Event::Outage(_)
-        | Event::Time
-        | Event::Configured { .. }
-        | Event::TestClock
-        | Event::Answered => &[],
+    match record.event.decision() {
+        Some(Decision::Session(access)) => &access.refunds,
+        Some(Decision::AutomaticCharge(charge)) => &charge.refunds,
+        Some(Decision::Close(closed) | Decision::Expiry(closed)) => &closed.refunds,
+        Some(Decision::OneOff(_)) | None => &[],
     }
 }
 
