@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Version;
-use super::requests::{Named, id, put, reference};
+use super::requests::{Named, id, nullable, put, reference};
 use crate::domain::keys::KeyClass;
 
 /// An object of which these members are always there.
@@ -42,12 +42,6 @@ fn amount(description: &str) -> Value {
     json!({ "type": "number", "minimum": 0, "description": description })
 }
 
-fn or_null(mut schema: Value) -> Value {
-    let one = schema.get("type").cloned();
-    put(&mut schema, "type", json!([one, "null"]));
-    schema
-}
-
 const NEXT: &str = "Where the next page begins; 0 at the end.";
 
 /// The answers that are the same in both versions.
@@ -55,7 +49,7 @@ pub(super) fn common() -> Vec<Named> {
     let balance = whole(json!({
         "activationId": text("The line item."),
         "used": amount("What has been used of it."),
-        "available": or_null(amount("What could be charged, overdraft included; null: no bound.")),
+        "available": nullable(amount("What could be charged, overdraft included; null: no bound.")),
     }));
     let setting = object(
         &["name", "value"],
@@ -201,18 +195,18 @@ fn usage_row() -> Value {
         "accountId": text("The customer."),
         "instanceId": id("Where."),
         "activationId": text("The line item; empty where the item was denied."),
-        "mappedEntitledCount": or_null(whole_number("The line item's quantity.")),
-        "used": or_null(amount("What is used of it after the whole record.")),
+        "mappedEntitledCount": nullable(whole_number("The line item's quantity.")),
+        "used": nullable(amount("What is used of it after the whole record.")),
         "item": text("What was asked for."),
         "itemVersion": text("May be empty."),
         "itemCount": amount("How many were asked for."),
-        "rate": or_null(amount("Tokens for one.")),
+        "rate": nullable(amount("Tokens for one.")),
         "tokens": { "type": "number", "description": "Below 0 for a refund." },
         "eventType": { "enum": ["ACCESS", "AUTOMATIC_CHARGE", "REFUND", "DENIED"] },
-        "statusCode": or_null(text("As of v1.0.")),
-        "statusDescription": or_null(text("In words.")),
-        "sessionId": or_null(id("The session, if it was one.")),
-        "actionId": or_null(id("The action that gave the tokens.")),
+        "statusCode": nullable(text("As of v1.0.")),
+        "statusDescription": nullable(text("In words.")),
+        "sessionId": nullable(id("The session, if it was one.")),
+        "actionId": nullable(id("The action that gave the tokens.")),
         "metaData": { "type": ["object", "null"], "description": "As it was sent." },
     }))
 }
@@ -450,7 +444,7 @@ fn considered() -> Value {
             "formula": text("What the rate comes from."), "error": text("Why it has no result."),
             "action": action,
             "entitled": amount("What it could give of its quantity."),
-            "withOverdraft": or_null(amount("With its overdraft; null: no bound.")),
+            "withOverdraft": nullable(amount("With its overdraft; null: no bound.")),
             "tokensTaken": amount("What the decision took of it."),
         }),
     )

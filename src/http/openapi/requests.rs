@@ -55,8 +55,8 @@ pub(super) fn text(description: &str) -> Value {
     })
 }
 
-/// The same, and `null` is as good as leaving it out.
-fn nullable(mut schema: Value) -> Value {
+/// The same, or `null`: in a request as good as leaving it out.
+pub(super) fn nullable(mut schema: Value) -> Value {
     let one = schema.get("type").cloned();
     put(&mut schema, "type", json!([one, "null"]));
     schema
