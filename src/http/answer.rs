@@ -119,24 +119,7 @@ pub(super) struct Answer {
 impl Answer {
     /// JSON that rests on the journal.
     pub(super) fn json<T>(status: StatusCode, receipt: &Receipt<T>, body: Vec<u8>) -> Answer {
-        Answer {
-            status,
-            content_type: JSON,
-            sequence: Some(receipt.sequence),
-            pacing: None,
-            policy: None,
-            body: Payload::Whole(body.into()),
-        }
-    }
-
-    /// Done, and nothing to say.
-    pub(super) fn empty<T>(status: StatusCode, receipt: &Receipt<T>) -> Answer {
-        Answer::json(status, receipt, Vec::new())
-    }
-
-    /// The same, about a session whose client should be heard of again then.
-    pub(super) fn paced(self, pacing: Pacing) -> Answer {
-        Answer { pacing: Some(pacing), ..self }
+        Answer::resting_on(receipt.sequence, Content::json(status, body))
     }
 
     /// What a handler says, resting on this record.

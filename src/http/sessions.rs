@@ -36,14 +36,16 @@ pub(super) async fn read(call: Call<'_>) -> Result<Answer, Problem> {
     let reach = call.claims.reach()?;
     let receipt = call.broker().session(reach, &call.param("sessionId")).await?;
     let json = wire::sessions::write_details(&receipt.value);
-    Ok(Answer::json(StatusCode::OK, &receipt, json).paced(receipt.value.pacing))
+    let content = Content::json(StatusCode::OK, json).paced(receipt.value.pacing);
+    Ok(Answer::resting_on(receipt.sequence, content))
 }
 
 /// `GET` or `POST /sessions/{sessionId}/heartbeat`
 pub(super) async fn heartbeat(call: Call<'_>) -> Result<Answer, Problem> {
     let reach = call.claims.reach()?;
     let receipt = call.broker().heartbeat(reach, &call.param("sessionId")).await?;
-    Ok(Answer::empty(StatusCode::NO_CONTENT, &receipt).paced(receipt.value))
+    let content = Content::empty(StatusCode::NO_CONTENT).paced(receipt.value);
+    Ok(Answer::resting_on(receipt.sequence, content))
 }
 
 /// `DELETE /sessions/{sessionId}`
