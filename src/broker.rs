@@ -40,7 +40,7 @@ use crate::domain::request::AccessRequest;
 use crate::domain::session::{OnDeny, Pacing, Session};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
-use crate::journal::Journal;
+use crate::journal::{Journal, Room};
 
 /// A broker at work. Clones share it; [`Broker::close`] stops it.
 #[derive(Clone)]
@@ -393,7 +393,7 @@ impl Broker {
         if let Some(why) = self.failure().borrow().clone() {
             return Err(why);
         }
-        if self.journal().is_short_of_room() {
+        if self.journal().room() == Room::Short {
             return Err("storage is full: charges are refused".to_owned());
         }
         Ok(())

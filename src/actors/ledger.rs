@@ -24,7 +24,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::env::{Clock, IdSource};
 use crate::error::BrokerError;
-use crate::journal::{Journal, JournalDown, OnDurable, Queue, format};
+use crate::journal::{Journal, JournalDown, OnDurable, Queue, Room, format};
 
 /// Who owns a piece of state that is snapshot on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -303,7 +303,7 @@ impl Ledger {
             Ok(None) => return self.after_all(reply.with(answer)),
             Err(fault) => return reply.now(fault),
         };
-        if self.journal.is_short_of_room() {
+        if self.journal.room() == Room::Short {
             return reply.now(BrokerError::StorageFull); // The last of it is for closes.
         }
         let Ok(mut queue) = self.journal.queue() else { return reply.now(BrokerError::Stopping) };

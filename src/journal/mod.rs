@@ -43,6 +43,7 @@ pub use self::error::{JournalDown, OpenError, ReadError};
 pub use self::file::Directory;
 pub use self::layout::{Hash, Mark, RECORD_BYTES_MAX};
 pub use self::memory::MemoryDisk;
+pub use self::prepare::Room;
 pub use self::replay::{FilePlace, TornTail, WalkReport, walk};
 pub use self::snapshots::{SledSnapshots, Step};
 pub use self::store::{
@@ -296,19 +297,12 @@ impl Journal {
         self.inner.epoch
     }
 
-    /// False if space is short: fewer than two segments are ready and another could not be made
-    /// (or none is ready). Then refuse what costs space (`storage-full`) before deciding it.
-    pub fn has_room(&self) -> bool {
-        self.inner.ahead.has_room()
+    /// Whether there is room for what is decided now.
+    pub fn room(&self) -> Room {
+        self.inner.ahead.room()
     }
 
-    /// True if another segment could not be made and fewer than two are ready.
-    pub fn is_short_of_room(&self) -> bool {
-        self.inner.ahead.is_short()
-    }
-
-    /// Whether there is room, but it waits for the next segment where none is ready and none has failed: the
-    /// one that makes them may be behind without any want of space.
+    /// Whether there is enough, once it is known: where the next segment is late, this waits.
     pub async fn secured_room(&self) -> bool {
         self.inner.ahead.secured().await
     }

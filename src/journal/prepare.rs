@@ -48,10 +48,25 @@ struct State {
     closing: bool,
 }
 
+/// Whether there is room for what is decided now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is: two segments are ready, or one while the next is in the making.
+    Enough,
+    /// None is ready, and the next is in the making: that is haste, not want of space.
+    Late,
+    /// Fewer than two are ready, and another could not be made: refuse what costs space
+    /// (`storage-full`) before deciding it.
+    Short,
+}
+
 impl State {
-    fn has_room(&self) -> bool {
-        let ready = self.ready.len();
-        ready >= ROOM_SEGMENTS_MIN || (ready > 0 && self.failed.is_none())
+    fn room(&self) -> Room {
+        match (self.ready.len(), &self.failed) {
+            (ROOM_SEGMENTS_MIN.., _) | (1.., None) => Room::Enough,
+            (_, None) => Room::Late,
+            (_, Some(_)) => Room::Short,
+        }
     }
 }
 
@@ -76,27 +91,18 @@ impl Ahead {
         }
     }
 
-    /// Whether there is room for what is decided now. One segment ahead will do while the next is
-    /// in the making.
-    pub(super) fn has_room(&self) -> bool {
-        self.lock().has_room()
+    pub(super) fn room(&self) -> Room {
+        self.lock().room()
     }
 
-    /// Whether there is no room and none in the making.
-    pub(super) fn is_short(&self) -> bool {
-        let state = self.lock();
-        !state.has_room() && state.failed.is_some()
-    }
-
-    /// Whether there is room; where the preparer is only behind, its next attempt decides: that is
-    /// haste, not want of space.
+    /// Where the preparer is late, its next attempt decides.
     pub(super) async fn secured(&self) -> bool {
         loop {
             let ended = self.ended.notified(); // From here on, not from when it is awaited.
             {
                 let state = self.lock();
-                if state.has_room() || state.failed.is_some() || state.closing {
-                    return state.has_room();
+                if state.room() != Room::Late || state.closing {
+                    return state.room() == Room::Enough;
                 }
             }
             ended.await;

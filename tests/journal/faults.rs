@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
-use farebox::journal::{Disk, DiskFile, Journal, JournalDown, Known, MemoryDisk};
+use farebox::journal::{Disk, DiskFile, Journal, JournalDown, Known, MemoryDisk, Room};
 
 use crate::support::*;
 
@@ -329,17 +329,17 @@ fn want_of_room_is_seen_before_it_hurts_and_ends_when_there_is_space_again() {
     let disk = FaultyDisk::default();
     let shared = Arc::new(disk.clone());
     let journal = reopen_with(shared, small(), None).unwrap().recovered.journal;
-    assert!(journal.has_room());
+    assert_eq!(journal.room(), Room::Enough);
     disk.state().no_new_files = true; // A full disk does not keep anyone from overwriting.
     let mut last = 0;
-    while journal.has_room() {
+    while journal.room() == Room::Enough {
         last += 1;
         extend(&journal, last - 1, &[last]);
         std::thread::yield_now();
     }
     extend(&journal, last, &[last + 1]); // What must be written still can be.
     disk.state().no_new_files = false;
-    while !journal.has_room() {
+    while journal.room() != Room::Enough {
         std::thread::yield_now();
     }
     extend(&journal, last + 1, &[last + 2]);
@@ -354,7 +354,7 @@ fn a_segment_that_is_late_is_waited_for_and_is_no_want_of_room() {
         let journal = reopen_with(shared, small(), None).unwrap().recovered.journal;
         disk.state().is_slow = true;
         let mut last = 0;
-        while journal.has_room() {
+        while journal.room() == Room::Enough {
             last += 1;
             extend(&journal, last - 1, &[last]);
         }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use farebox::domain::ids::Sequence;
-use farebox::journal::{Extent, Mark, MemoryDisk, Options, walk};
+use farebox::journal::{Extent, Mark, MemoryDisk, Options, Room, walk};
 
 use crate::support::*;
 
@@ -15,7 +15,7 @@ fn a_new_journal_is_empty_and_takes_records() {
     let journal = reopened.recovered.journal;
     assert_eq!((journal.epoch(), journal.last().get(), journal.durable().get()), (1, 0, 0));
     assert_eq!(journal.durable_mark(), Mark::beginning(JOURNAL_ID));
-    assert!(journal.has_room());
+    assert_eq!(journal.room(), Room::Enough);
     assert_eq!(reopened.after, [0]);
     extend(&journal, 0, &[1]);
     assert_eq!(journal.durable().get(), 1);
