@@ -21,6 +21,7 @@ pub use keys::{
     BadKey, Family, KEY_ID_CHARS_MAX, KeyPair, canonical_public_key, check_key_id,
     check_public_key, generate_key_pair,
 };
+pub(crate) use principal::UnderWay;
 pub use principal::{Forbidden, Principal, Role, Scope};
 pub use sign::{SignError, TokenRequest, sign};
 pub use token::TOKEN_BYTES_MAX;

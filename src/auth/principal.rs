@@ -2,6 +2,7 @@
 //! known here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::domain::ids::InstanceId;
 use crate::domain::keys::KeyClass;
@@ -40,7 +41,7 @@ impl From<KeyClass> for Role {
 }
 
 /// Who calls: what a verified token says, with the role of the *registered* key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Principal {
     /// The registered key that signed the token. Administration and client keys are named apart,
     /// so only role and id together say who it was. Empty for the process itself, which no
@@ -50,12 +51,36 @@ pub struct Principal {
     pub role: Role,
     /// Sorted. Nothing for administration, which is not limited to any.
     instances: Arc<[InstanceId]>,
+    /// Calls that are under way of everybody whose token this key signed.
+    under_way: Arc<AtomicUsize>,
+}
+
+/// The same caller: whose calls are under way does not matter.
+impl PartialEq for Principal {
+    fn eq(&self, other: &Principal) -> bool {
+        let who = |principal: &Principal| {
+            (Arc::clone(&principal.key_id), principal.role, Arc::clone(&principal.instances))
+        };
+        who(self) == who(other)
+    }
+}
+
+impl Eq for Principal {}
+
+/// A call under way; dropped, it is over.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Principal {
     /// The process itself, where the broker is embedded: there is no token to check.
     pub fn administration() -> Principal {
-        Principal::verified(Arc::from(""), Role::Administration, Vec::new())
+        Principal::verified(Arc::from(""), Role::Administration, Vec::new(), Arc::default())
     }
 
     /// Whoever holds `key_id`, limited to `instances` if a client.
@@ -63,10 +88,11 @@ impl Principal {
         key_id: Arc<str>,
         role: Role,
         mut instances: Vec<InstanceId>,
+        under_way: Arc<AtomicUsize>,
     ) -> Principal {
         instances.sort_unstable();
         instances.dedup();
-        Principal { key_id, role, instances: Arc::from(instances) }
+        Principal { key_id, role, instances: Arc::from(instances), under_way }
     }
 
     /// THE authorization function: what lets a call touch an instance.
@@ -96,6 +122,13 @@ impl Principal {
             Role::Administration => Ok(()),
             Role::Client => Err(Forbidden::Administration),
         }
+    }
+
+    /// A place among the calls of its key that are under way, `limit` at most.
+    pub(crate) fn begin_call(&self, limit: usize) -> Option<UnderWay> {
+        let place = UnderWay(Arc::clone(&self.under_way));
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        (before < limit).then_some(place) // One too many goes at once: the place is dropped.
     }
 
     /// The instances that it is limited to, sorted; `None` for administration, which is not.
@@ -146,5 +179,23 @@ impl Forbidden {
         match self {
             Forbidden::Administration | Forbidden::Instance => "forbidden",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls_of_a_key_have_so_many_places_and_give_them_back() {
+        let one = Principal::administration();
+        let other = one.clone(); // Another token of the same key shares its count.
+        let first = one.begin_call(2);
+        let second = other.begin_call(2);
+        assert!(first.is_some() && second.is_some());
+        assert!(one.begin_call(2).is_none() && other.begin_call(2).is_none());
+        drop(second);
+        assert!(one.begin_call(2).is_some(), "who is refused keeps no place");
+        assert!(Principal::administration().begin_call(1).is_some(), "another key has its own");
     }
 }

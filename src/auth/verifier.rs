@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use quick_cache::Weighter;
@@ -52,6 +53,15 @@ struct Known {
 struct Holder {
     pem: String,
     key: VerifyingKey,
+    /// See [`Principal::begin_call`]: the same for every token that the key signs.
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A registered key that a token may have been signed with.
+struct Signer<'a> {
+    key_id: &'a Arc<str>,
+    role: Role,
+    holder: &'a Holder,
 }
 
 /// A token that passed.
@@ -130,7 +140,8 @@ impl Verifier {
 
     fn judge(&self, known: &Known, bearer: &str, now_ms: u64) -> Result<Verified, Unauthorized> {
         let token = token::parse(bearer).map_err(invalid)?;
-        let (key_id, role) = self.signer(known, &token).ok_or(invalid(BAD_SIGNATURE))?;
+        let Signer { key_id, role, holder } =
+            self.signer(known, &token).ok_or(invalid(BAD_SIGNATURE))?;
         let claims = &token.claims;
         if claims.claimed_role() != role {
             metrics::counter!(AUTH_ROLE_FORGERIES_TOTAL).increment(1);
@@ -141,22 +152,24 @@ impl Verifier {
         self.check_issuer(claims)?;
         let instances = audience(claims, role)?;
         let ends_ms = check_times(claims, now_ms)?;
-        let principal = Arc::new(Principal::verified(key_id, role, instances));
+        let principal = Principal::verified(Arc::clone(key_id), role, instances, Arc::clone(&holder.under_way));
+        let principal = Arc::new(principal);
         Ok(Verified { principal, ends_ms })
     }
 
     /// The registered key that signed the token. Takes as long where there is no such key, or one
     /// of another family, as where the signature is wrong (C16).
-    fn signer(&self, known: &Known, token: &Parsed<'_>) -> Option<(Arc<str>, Role)> {
+    fn signer<'a>(&self, known: &'a Known, token: &Parsed<'_>) -> Option<Signer<'a>> {
         let named = known
             .find(token.claims.claimed_role(), token.claims.key_id())
-            .filter(|(_, key, _)| key.family == token.algorithm.family)
-            .filter(|(_, key, _)| key.may_have_made(&token.signature_bytes));
-        let Some((id, key, role)) = named else {
+            .filter(|signer| signer.holder.key.family == token.algorithm.family)
+            .filter(|signer| signer.holder.key.may_have_made(&token.signature_bytes));
+        let Some(signer) = named else {
             self.decoys.check(token);
             return None;
         };
-        key.verify(token.algorithm, token.message, token.signature).then(|| (Arc::clone(id), role))
+        let key = &signer.holder.key;
+        key.verify(token.algorithm, token.message, token.signature).then_some(signer)
     }
 
     fn check_issuer(&self, claims: &Claims) -> Result<(), Unauthorized> {
@@ -187,7 +200,11 @@ impl Known {
         let same = former.of(class.into()).get(id).filter(|holder| holder.pem == pem);
         let holder = match same {
             Some(holder) => Arc::clone(holder),
-            None => Arc::new(Holder { pem: pem.to_owned(), key: VerifyingKey::from_pem(pem)? }),
+            None => Arc::new(Holder {
+                pem: pem.to_owned(),
+                key: VerifyingKey::from_pem(pem)?,
+                under_way: Arc::default(),
+            }),
         };
         let keys = match class {
             KeyClass::Administration => &mut self.administration,
@@ -208,13 +225,14 @@ impl Known {
 
     /// Looks among the keys of the claimed role first. If the id is only in the other class, that
     /// key decides whether this is a stranger or the holder of that key claiming too much.
-    fn find(&self, claimed: Role, id: &str) -> Option<(&Arc<str>, &VerifyingKey, Role)> {
+    fn find(&self, claimed: Role, id: &str) -> Option<Signer<'_>> {
         let other = match claimed {
             Role::Administration => Role::Client,
             Role::Client => Role::Administration,
         };
         [claimed, other].into_iter().find_map(|role| {
-            self.of(role).get_key_value(id).map(|(id, holder)| (id, &holder.key, role))
+            let found = self.of(role).get_key_value(id);
+            found.map(|(key_id, holder)| Signer { key_id, role, holder })
         })
     }
 }

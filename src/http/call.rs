@@ -22,11 +22,12 @@ use super::{
     Server, access, body, configuration, decisions, instances, keys, line_items, ops, rate_tables,
     rules, sessions, test_clock, usage,
 };
-use crate::auth::Role;
+use crate::auth::{Role, UnderWay};
 use crate::broker::{self, Broker, Key};
 use crate::domain::idempotency::KeyedCall;
 use crate::domain::ids::InstanceId;
 use crate::domain::keys::KeyClass;
+use crate::error::BrokerError;
 
 /// Header fields of one request. hyper counts them as well, but above 100, and with a limit of its
 /// own it would allocate for every request.
@@ -103,6 +104,19 @@ impl Call<'_> {
         self.change(|_| Content::empty(StatusCode::NO_CONTENT), ask).await
     }
 
+    /// A place among the calls of the caller's key. Heartbeats and closes need none.
+    async fn take_place(&mut self) -> Result<Option<UnderWay>, Problem> {
+        if self.found.route.has_body() {
+            self.read = Some(self.body().await?); // Before: a slow client keeps nobody's place.
+        }
+        if matches!(self.found.route.operation, Operation::Heartbeat | Operation::CloseSession) {
+            return Ok(None);
+        }
+        let limit = self.server.limits.calls_per_key;
+        let place = self.claims.principal().begin_call(limit);
+        place.map(Some).ok_or_else(|| BrokerError::Overloaded { limit }.into())
+    }
+
     /// Takes the idempotency key that the call was sent with, if it is one that knows keys; or
     /// finds the answer that it had the first time.
     async fn take_key(&mut self) -> Result<Option<Answer>, Problem> {
@@ -111,13 +125,12 @@ impl Call<'_> {
             return Ok(None);
         }
         let Some(sent) = keyed::sent(&self.head.headers)? else { return Ok(None) };
-        let body = if self.found.route.has_body() { self.body().await? } else { Bytes::new() };
+        let body = self.read.clone().unwrap_or_default();
         let (path, query) = (self.head.uri.path(), self.head.uri.query().unwrap_or_default());
         let (version, rest) = path::fold(path).map_or((self.found.version, path), |found| found);
         let instance = self.claims.named().unwrap_or_default();
         let parts = [operation.name(), version.name(), rest, query, instance].map(str::as_bytes);
         let fingerprint = keyed::fingerprint(&[&parts[..], &[body.as_ref()]].concat());
-        self.read = Some(body);
         let caller = self.claims.principal();
         let key = keyed::key_of(caller, sent);
         let instance = InstanceId::parse(instance);
@@ -219,6 +232,7 @@ async fn run(
     let in_query = query.get("instanceId").map(str::to_owned);
     let claims = Claims::new(principal, in_path, header, in_query)?;
     let mut call = Call { server, head, body, found, query, claims, under: None, read: None };
+    let _under_way = call.take_place().await?;
     match call.take_key().await? {
         Some(first) => Ok(first),
         None => dispatch(call).await,

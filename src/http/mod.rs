@@ -58,6 +58,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections at once. One more waits in the kernel's queue.
     pub connections: u32,
+    /// Calls under way of one registered key, from the whole request to its answer, heartbeats and
+    /// closes apart: fewer than the broker has places, so that a fleet does not shut others out.
+    pub calls_per_key: usize,
     /// From the first byte of a head, or from connecting, to the head's end.
     pub head: Duration,
     /// From an answer to the next request.
@@ -74,6 +77,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 10_000,
+            calls_per_key: 3_072,
             head: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             body: Duration::from_secs(10),

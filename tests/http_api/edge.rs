@@ -235,3 +235,15 @@ async fn stopping_does_not_wait_for_ever() {
     assert_eq!(server.served().await, 1);
     assert!(silent.try_answer().await.is_none());
 }
+
+#[tokio::test]
+async fn a_key_whose_calls_are_too_many_is_told_to_come_back_and_keeps_its_sessions() {
+    let server = start_with(Limits { calls_per_key: 0, ..Limits::default() }).await;
+    let admin = async |target: &str| server.call(&server.admin_token, target, "").await;
+    let refused = admin("GET /api/v1.1/instances").await;
+    assert_eq!(refused.outcome(), (503, "overloaded".to_owned()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    for kept_alive in ["GET /api/v1.1/sessions/x/heartbeat", "DELETE /api/v1.1/sessions/x"] {
+        assert_eq!(admin(kept_alive).await.outcome(), (404, "unknown-session".to_owned()));
+    }
+}
