@@ -1,11 +1,13 @@
 //! `verify`: walks a stopped broker's journal and checks that it says what it should. It recomputes
 //! balances from charges and refunds alone and compares them with what the records claim, and the
-//! snapshots with both.
+//! snapshots with both. How long idempotency keys are kept it need not know: the snapshots say up to
+//! when they have forgotten some.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::actors::recovery::State;
 use crate::broker::{OpenError, lock_journal};
@@ -93,12 +95,13 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
     std::fs::read_dir(path.join("journal")).map_err(missing).map_err(VerifyError::Unusable)?;
     let disk = lock_journal(path).map_err(VerifyError::Unusable)?;
     journal::check_version(&disk).map_err(judged)?; // Opening the snapshots changes their files.
-    let mut snapshot = State::default();
+    let mut snapshot = State::keeping(Duration::MAX); // It is to say what it has.
     let (watermark, snapshots_unusable) = match load_snapshots(path, &mut snapshot) {
         Ok(watermark) => (watermark, None),
         Err(why) => (None, Some(why)),
     };
-    let mut check = Check { snapshot, watermark, ..Check::default() };
+    let state = State::beside(&snapshot);
+    let mut check = Check { state, snapshot, watermark, ..Check::default() };
     let mut wrong = None;
     let walked = journal::walk(&disk, Sequence::new(1), &mut |sequence, payload| {
         wrong = check.record(sequence, payload).err();
@@ -183,7 +186,9 @@ impl Check {
         let states = [Some(&mut self.state), newer.then_some(&mut self.snapshot)]; // As a start does.
         for state in states.into_iter().flatten() {
             state.apply(sequence, &record);
-            keyed.iter().for_each(|keyed| state.keep(sequence, record.at, keyed));
+            if let Some(keyed) = keyed.as_ref().filter(|_| self.watermark.is_some()) {
+                state.keep(sequence, record.at, keyed);
+            }
         }
         Ok(())
     }

@@ -132,6 +132,8 @@ struct State {
     by_age: VecDeque<(SessionTime, Name)>,
     /// What the snapshots do not have yet; `None` is gone.
     unsaved: BTreeMap<Name, Option<Place>>,
+    /// No key that was placed later was ever forgotten.
+    forgotten: Option<SessionTime>,
 }
 
 /// What an instance has of them.
@@ -156,10 +158,10 @@ impl KeyIndex {
     /// No more than the settings say; `known` are there from a former run.
     pub(crate) fn new(
         Idempotency { keep, keys_max, keys_max_per_instance }: Idempotency,
-        known: impl IntoIterator<Item = (Name, Place)>,
+        known: Remembered,
     ) -> KeyIndex {
-        let mut state = State::default();
-        let mut known: Vec<_> = known.into_iter().collect();
+        let mut state = State { forgotten: known.forgotten, ..State::default() };
+        let mut known: Vec<_> = known.places.into_iter().collect();
         known.sort_by_key(|(_, place)| place.sequence);
         for (name, place) in known {
             state.age(name, place.at);
@@ -232,6 +234,12 @@ impl KeyIndex {
         std::mem::take(&mut lock(&self.state).unsaved)
     }
 
+    /// No key that was placed later was ever forgotten. To be saved no later than what was: asked
+    /// after [`KeyIndex::take_unsaved`], it says enough.
+    pub(crate) fn forgotten(&self) -> Option<SessionTime> {
+        lock(&self.state).forgotten
+    }
+
     /// What could not be saved after all.
     pub(crate) fn still_unsaved(&self, unsaved: BTreeMap<Name, Option<Place>>) {
         let mut state = lock(&self.state);
@@ -262,8 +270,9 @@ impl State {
     fn remove(&mut self, name: &Name) {
         let Some(entry) = self.entries.remove(name) else { return };
         self.of_share(name.1, |share| share.count -= 1);
-        if entry.place.is_some() {
+        if let Some(place) = entry.place {
             self.unsaved.insert(*name, None);
+            self.forgotten = self.forgotten.max(Some(place.at));
         }
     }
 
@@ -332,13 +341,23 @@ pub(crate) struct Remembered {
     by_age: VecDeque<(SessionTime, Name)>,
     /// The youngest that was added.
     latest: SessionTime,
+    /// No key that was placed later was ever forgotten.
+    forgotten: Option<SessionTime>,
+    /// Those that were placed up to here are not taken over.
+    passed_over: Option<SessionTime>,
 }
 
 impl Remembered {
     /// No key is older than this, once younger ones are added.
     pub(crate) fn new(keep: Duration) -> Remembered {
         let (places, by_age) = (BTreeMap::new(), VecDeque::new());
-        Remembered { keep_ms: in_ms(keep), places, by_age, latest: SessionTime::default() }
+        let (latest, keep_ms) = (SessionTime::default(), in_ms(keep));
+        Remembered { keep_ms, places, by_age, latest, forgotten: None, passed_over: None }
+    }
+
+    /// Those that snapshots with `kept` in them must have, however long keys were to be kept.
+    pub(crate) fn beside(kept: &Remembered) -> Remembered {
+        Remembered { passed_over: kept.forgotten, ..Remembered::new(Duration::MAX) }
     }
 
     /// How long they are kept.
@@ -352,9 +371,17 @@ impl Remembered {
         self.latest = self.latest.max(place.at);
     }
 
+    /// Takes over what a snapshot says of those that it has no more.
+    pub(crate) fn load_forgotten(&mut self, at: SessionTime) {
+        self.forgotten = self.forgotten.max(Some(at));
+    }
+
     /// Takes over what a record keeps, and forgets what is too old by now. Those of a snapshot grow
     /// old in [`KeyIndex`].
     pub(crate) fn add(&mut self, name: Name, place: Place) {
+        if Some(place.at) <= self.passed_over {
+            return;
+        }
         self.load(name, place);
         self.by_age.push_back((place.at, name));
         while let Some((at, name)) = self.by_age.front().copied() {
@@ -364,28 +391,21 @@ impl Remembered {
             self.by_age.pop_front();
             if self.places.get(&name).is_some_and(|place| place.at == at) {
                 self.places.remove(&name);
+                self.load_forgotten(at);
             }
         }
     }
 
-    /// Whether the snapshots say the same: nothing that is wrong, and nothing missing but what was
-    /// forgotten, oldest first. If not, the record in question.
+    /// Whether the snapshots say the same of every key that was placed after all that they have
+    /// forgotten; of the others they may have some or none. If not, the record in question. Only
+    /// of those [`Remembered::beside`] them.
     pub(crate) fn difference(&self, kept: &Remembered) -> Option<Sequence> {
-        let is_old = |place: &Place| self.latest.ms_since(place.at) >= self.keep_ms;
         let wrong = kept.places.iter().find(|(name, place)| match self.places.get(name) {
             Some(known) => known != *place,
-            None => !is_old(place),
+            None => Some(place.at) > kept.forgotten,
         });
-        let missing = self.places.iter().filter(|(name, _)| !kept.places.contains_key(name));
-        let missing = missing.map(|(_, place)| place.sequence).max();
-        let oldest = kept.places.values().map(|place| place.sequence).min();
-        let lost = missing.filter(|missing| oldest.is_some_and(|oldest| oldest < *missing));
-        wrong.map(|(_, place)| place.sequence).or(lost)
-    }
-
-    /// All of them.
-    pub(crate) fn into_places(self) -> impl Iterator<Item = (Name, Place)> {
-        self.places.into_iter()
+        let lost = self.places.iter().find(|(name, _)| !kept.places.contains_key(name));
+        wrong.or(lost).map(|(_, place)| place.sequence)
     }
 
     /// Those of the records after this one.

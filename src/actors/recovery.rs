@@ -74,6 +74,11 @@ impl State {
         State { keys: Remembered::new(keep), ..State::default() }
     }
 
+    /// Nothing yet; to be held against a snapshot, once the whole journal is applied.
+    pub(crate) fn beside(snapshot: &State) -> State {
+        State { keys: Remembered::beside(&snapshot.keys), ..State::default() }
+    }
+
     /// Takes over one entry of a snapshot.
     pub(crate) fn load(&mut self, value: &[u8]) -> Result<(), String> {
         match Kept::read(value).map_err(|error| error.to_string())? {
@@ -116,6 +121,7 @@ impl State {
             Kept::Answered(KeptAnswer { key, instance, place }) => {
                 self.keys.load((key, instance), place);
             }
+            Kept::KeysForgotten(at) => self.keys.load_forgotten(at),
             Kept::TestClock => self.test_clock = true,
             Kept::Clock(mark) => self.mark = self.mark.max(mark),
         }

@@ -25,7 +25,7 @@ use crate::domain::line_item::{Balance, Terms};
 use crate::domain::rates::NewRateTable;
 use crate::domain::rules::{Action, Condition};
 use crate::domain::session::{ChargeLine, Ended, Need, PaidPeriod, Session, State, Use};
-use crate::domain::session_time::Outage;
+use crate::domain::session_time::{Outage, SessionTime};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
@@ -47,6 +47,10 @@ pub(crate) enum Kept {
     Actions(KeptActions),
     Condition(KeptCondition),
     Answered(KeptAnswer),
+    /// No idempotency key that was placed later has been taken out of the snapshots, so `verify`
+    /// misses one that is lost. How long keys were to be kept would not do: each start may say
+    /// otherwise, and keys are only forgotten when others come.
+    KeysForgotten(SessionTime),
     /// No record up to the watermark has a later stamp.
     Clock(Timestamp),
 }
@@ -159,6 +163,7 @@ coded_enum!(Kept {
     12 => Actions(actions),
     13 => Condition(condition),
     14 => Answered(answer),
+    15 => KeysForgotten(at),
 });
 
 coded_enum!(Need {
@@ -206,6 +211,7 @@ impl Kept {
             Kept::Actions(kept) => key(12, &kept.number),
             Kept::Condition(kept) => key(13, &kept.condition.id),
             Kept::Answered(kept) => key(14, &(kept.key, kept.instance)),
+            Kept::KeysForgotten(_) => vec![15],
             Kept::Clock(_) => vec![7],
         }
     }
@@ -381,6 +387,8 @@ impl Drop for Taken<'_> {
 
 async fn write(core: &Arc<Core>, taken: &Taken<'_>, mark: Mark) -> Result<(), PassError> {
     let mut batch = Batch { core, entries: vec![Kept::Clock(core.ledger.highest()).entry()] };
+    // Before any key is taken out: a pass may end half way.
+    batch.entries.extend(core.ledger.keys().forgotten().map(|at| Kept::KeysForgotten(at).entry()));
     for entry in &taken.catalogue {
         batch.add(entry.clone()).await?;
     }

@@ -144,7 +144,7 @@ impl Broker {
         let Settled { tenant, registry, keys, catalogue, owners } = settled;
         let journal = recovered.journal;
         let mut journal_failure = journal.failure();
-        let keys = KeyIndex::new(options.settings.idempotency, keys.into_places());
+        let keys = KeyIndex::new(options.settings.idempotency, keys);
         let ledger = Ledger::new(journal, tenant, mark, options.clock, options.ids, keys);
         let awake = Awake::new(options.settings.awake);
         let core = Core::new(ledger, directory, alarm, awake, (gate, quota), snapshots, watermark);

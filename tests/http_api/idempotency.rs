@@ -3,12 +3,16 @@
 //! tests/binary/retries.rs.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use farebox::broker::{Broker, Options, Storage};
 use farebox::config::{Idempotency, Settings};
 use farebox::domain::time::Timestamp;
-use farebox::journal::{Disk, MemoryDisk, MemorySnapshots};
+use farebox::env::TestClock;
+use farebox::journal::{Disk, Entry, MemoryDisk, MemorySnapshots, SledSnapshots, Snapshots};
+use farebox::verify::verify;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -330,4 +334,58 @@ async fn a_first_answer_that_cannot_be_read_back_is_not_said_to_have_changed_not
     assert_eq!(again.status, 503, "{again:?}");
     let problem = again.json();
     assert_eq!((&problem["code"], &problem["effect"]), (&json!("no-answer"), &json!("unknown")));
+}
+
+/// The first byte of an entry that says where the answer under a key is.
+const ANSWERED: u8 = 14;
+
+/// Takes keys out of the snapshots and leaves everything else as it should be.
+fn lose(data: &Path, which: impl Fn(usize) -> bool) {
+    let snapshots = SledSnapshots::open(&data.join("snapshots")).expect("it opens");
+    let mut entries: Vec<Entry> = Vec::new();
+    let mark = snapshots.load(&mut |key, _| {
+        if key.first() == Some(&ANSWERED) {
+            entries.push((key.to_vec(), None));
+        }
+    });
+    let mut number = 0..;
+    entries.retain(|_| number.next().is_some_and(&which));
+    assert!(!entries.is_empty(), "there is something to lose");
+    snapshots.write(&entries).expect("it is written");
+    snapshots.finish(mark.expect("whole").expect("there is one")).expect("it is written");
+}
+
+/// The snapshots say up to when they have forgotten keys. `verify`, which is not told how long they
+/// are kept, misses every other one, and none that was forgotten, whatever each start was told.
+#[tokio::test]
+async fn verify_misses_the_keys_that_the_snapshots_have_lost_and_none_that_they_forgot() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let clock = Arc::new(TestClock::new(Timestamp::from_ms(START)));
+    for (run, keep_ms) in [(0, 1_000), (1, 7 * DAY_MS), (2, 1_500), (3, 2 * DAY_MS)] {
+        let keep = Duration::from_millis(keep_ms);
+        let idempotency = Idempotency { keep, ..Idempotency::default() };
+        let settings = Settings { idempotency, segment_bytes: 64 << 10, ..Settings::default() };
+        let (storage, clock_of) = (Storage::Directory(data.clone()), Arc::clone(&clock) as _);
+        let options = Options { storage, settings, clock: clock_of, ..Options::memory() };
+        let mut server = start_over(Broker::open(options).await.expect("it opens").broker).await;
+        for number in 0..6 {
+            clock.advance(400);
+            let body = json!({"shortName": "short", "accountId": "ACME"}).to_string();
+            let key = keyed("POST /api/v1.1/instances", &format!("{run}.{number}"));
+            assert_eq!(server.admin(&key, &body).await.status, 200);
+        }
+        server.broker.close().await.expect("it closes");
+        server.stop();
+        assert_eq!(server.served().await, 0);
+        verify(&data).expect("nothing is lost");
+        clock.advance(2 * DAY_MS - 1_600);
+    }
+    let words = "the snapshots do not have the idempotency keys as the journal does";
+    lose(&data, |number| number == 0);
+    let lost = verify(&data).expect_err("one is lost").to_string();
+    assert!(lost.contains(words), "{lost}");
+    lose(&data, |_| true);
+    let lost = verify(&data).expect_err("all are lost").to_string();
+    assert!(lost.contains(words), "{lost}");
 }

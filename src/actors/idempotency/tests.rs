@@ -22,7 +22,9 @@ fn of(
     known: impl IntoIterator<Item = (Name, Place)>,
 ) -> Arc<KeyIndex> {
     let settings = Idempotency { keep: KEEP, keys_max, keys_max_per_instance };
-    Arc::new(KeyIndex::new(settings, known))
+    let mut remembered = Remembered::new(KEEP);
+    known.into_iter().for_each(|(name, place)| remembered.load(name, place));
+    Arc::new(KeyIndex::new(settings, remembered))
 }
 
 fn keys(max: usize) -> Arc<KeyIndex> {
@@ -94,8 +96,10 @@ fn a_key_is_forgotten_when_it_is_old_enough_and_the_snapshots_are_told() {
     assert_eq!(word(&reserve(&keys, asked, 109)), "answered by 5");
     let other = word(&reserve(&keys, call(2, None, 1), 109));
     assert_eq!(other, "1 for 1 ms", "never dropped early");
+    assert_eq!(keys.forgotten(), None);
     assert_eq!(word(&reserve(&keys, call(2, None, 1), 110)), "first");
     assert_eq!(keys.take_unsaved().get(&name), Some(&None));
+    assert_eq!(keys.forgotten(), Some(at(10)));
 }
 
 #[test]
@@ -197,4 +201,35 @@ fn calls_that_name_no_instance_have_no_share() {
     let _both = [first(&keys, call(1, None, 7), 0), first(&keys, call(2, None, 7), 0)];
     let _third = first(&keys, call(3, None, 7), 0);
     assert_eq!(word(&reserve(&keys, call(4, None, 7), 0)), "3 for 0 ms");
+}
+
+/// Keys 0 to 9, each placed at ten times its number by the record after it.
+fn ten(mut remembered: Remembered) -> Remembered {
+    for number in 0..10_u64 {
+        let sequence = Sequence::new(number + 1);
+        let fingerprint = Fingerprint::from_u128(7);
+        let place = Place { fingerprint, sequence, at: at(10 * number) };
+        remembered.add((IdempotencyKey::from_u128(number.into()), None), place);
+    }
+    remembered
+}
+
+#[test]
+fn a_key_that_the_snapshots_have_lost_is_missed_and_one_that_they_forgot_is_not() {
+    let keep = Duration::from_millis(50);
+    for lost in 0..10_u64 {
+        let mut kept = ten(Remembered::new(keep));
+        assert_eq!(ten(Remembered::beside(&kept)).difference(&kept), None);
+        let there = kept.places.remove(&(IdempotencyKey::from_u128(lost.into()), None));
+        let missed = there.map(|place| place.sequence);
+        assert_eq!(missed.is_some(), lost > 4, "those of 0 to 40 are 50 old, or older, by 90");
+        assert_eq!(ten(Remembered::beside(&kept)).difference(&kept), missed);
+    }
+    let mut kept = ten(Remembered::new(keep));
+    kept.places.clear();
+    let missed = ten(Remembered::beside(&kept)).difference(&kept);
+    assert_eq!(missed, Some(Sequence::new(6)), "all of them lost are missed too");
+    assert_eq!(ten(Remembered::new(keep)).forgotten, Some(at(40)));
+    let index = KeyIndex::new(Idempotency::default(), ten(Remembered::new(keep)));
+    assert_eq!(index.forgotten(), Some(at(40)), "what a start forgets is said too");
 }
