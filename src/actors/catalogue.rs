@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Core;
 use super::directory::Versioned;
-use super::ledger::Nobody;
+use super::ledger::{Left, Nobody};
 use super::reply::Reply;
 use super::rules::ActionsChange;
 use super::snapshot;
@@ -204,10 +204,10 @@ impl CatalogueActor {
     }
 
     /// Makes it visible to decisions. Runs under the journal's lock: nothing may wait or fail here.
-    fn publish(&self, instance: Option<&Arc<Instance>>, next: &Next) {
-        if let Some(tenant) = &next.tenant {
-            self.core.ledger.publish_tenant(Arc::clone(tenant));
-        }
+    /// Says what is left over, to be dropped behind the lock.
+    fn publish(&self, instance: Option<&Arc<Instance>>, next: &Next) -> Left {
+        let tenant = next.tenant.as_ref();
+        let left = tenant.map(|tenant| self.core.ledger.publish_tenant(Arc::clone(tenant)));
         if let Some((instance, catalogue)) = instance.zip(next.catalogue.as_ref()) {
             instance.publish(Arc::clone(catalogue));
         }
@@ -218,6 +218,7 @@ impl CatalogueActor {
             let balance = Versioned { state: Balance::default(), last: number.created() };
             self.core.directory.add_line_item(number, balance);
         }
+        left.unwrap_or_default()
     }
 
     /// An answer without a record, that waits for what it rests on.

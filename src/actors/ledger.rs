@@ -114,8 +114,12 @@ pub(crate) struct Ledger {
     key_holders: Mutex<Vec<KeyHolder>>,
 }
 
-/// Takes over the registered keys. Called under the journal's lock: it must not wait.
-type KeyHolder = Box<dyn Fn(&Keys) + Send>;
+/// Takes over the registered keys, and hands back what it needs no more. Called under the journal's
+/// lock: it must not wait.
+type KeyHolder = Box<dyn Fn(&Keys) -> Box<dyn Send> + Send>;
+
+/// What is only to be dropped, but may be large: not under a lock.
+pub(super) type Left = Vec<Box<dyn Send>>;
 
 thread_local! {
     /// Reused for every record's bytes.
@@ -263,14 +267,14 @@ impl Ledger {
         decide: impl FnOnce(Timestamp) -> Result<Record, Refusal>,
         prepare: impl FnOnce(Sequence, &Record) -> Result<(P, Option<Arc<Keyed>>), BrokerError>,
         settling: impl FnOnce(&mut P) -> Box<dyn OnDurable>,
-        publish: impl FnOnce(&P),
+        publish: impl FnOnce(&P) -> Left,
     ) -> Result<(Sequence, Record, P), BrokerError> {
         let mut cell = instance.map(|instance| instance.cell());
         let mut queue = self.journal.queue().map_err(|_| BrokerError::Stopping)?;
         let record = decide(self.now())?;
         let sequence = queue.last().next();
         let (mut prepared, keyed) = prepare(sequence, &record)?;
-        BYTES.with_borrow_mut(|bytes| {
+        let left = BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
             format::encode_keyed(&record, keyed.as_deref(), bytes);
             check_length(bytes, &queue)?;
@@ -286,9 +290,13 @@ impl Ledger {
             self.highest_ms.fetch_max(record.at.as_ms(), Ordering::SeqCst);
             let appended = queue.append(bytes, settling(&mut prepared));
             assert_eq!(appended, sequence, "the queue is locked between asking and appending");
-            publish(&prepared);
-            Ok((sequence, record, prepared))
-        })
+            Ok::<_, BrokerError>(publish(&prepared))
+        })?;
+        drop((queue, cell));
+        if !left.is_empty() {
+            tokio::task::spawn_blocking(|| drop(left));
+        }
+        Ok((sequence, record, prepared))
     }
 
     /// Answers without a change: a refusal, or what was so already. It waits for all that it may
@@ -373,21 +381,25 @@ impl Ledger {
 
     /// Makes a new version of the tenant's catalogue visible. Only inside `append_and_publish`.
     /// Where keys have changed, whoever holds them knows it in the same step.
-    pub(crate) fn publish_tenant(&self, tenant: Arc<Tenant>) {
+    pub(super) fn publish_tenant(&self, tenant: Arc<Tenant>) -> Left {
         let former = self.tenant.swap(Arc::clone(&tenant));
-        if !tenant.keys.is_unchanged_from(&former.keys) {
-            let holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
-            holders.iter().for_each(|holder| holder(&tenant.keys));
+        if tenant.keys.is_unchanged_from(&former.keys) {
+            return Left::new();
         }
+        let holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.iter().map(|holder| holder(&tenant.keys)).collect()
     }
 
     /// Tells `holder` the keys now, and at every change from here on. Says what it said of the
-    /// first.
-    pub(crate) fn add_key_holder<T>(&self, holder: impl Fn(&Keys) -> T + Send + 'static) -> T {
+    /// first; what it says later is dropped outside of every lock.
+    pub(crate) fn add_key_holder<T: Send + 'static>(
+        &self,
+        holder: impl Fn(&Keys) -> T + Send + 'static,
+    ) -> T {
         // A change that comes meanwhile waits for the lock, and tells it then.
         let mut holders = self.key_holders.lock().unwrap_or_else(PoisonError::into_inner);
         let said = holder(&self.tenant().keys);
-        holders.push(Box::new(move |keys| drop(holder(keys))));
+        holders.push(Box::new(move |keys| Box::new(holder(keys))));
         said
     }
 

@@ -25,7 +25,7 @@ pub(crate) use principal::UnderWay;
 pub use principal::{Forbidden, Principal, Role, Scope};
 pub use sign::{SignError, TokenRequest, sign};
 pub use token::TOKEN_BYTES_MAX;
-pub use verifier::{LEEWAY_MS, Unauthorized, Verifier};
+pub use verifier::{Former, LEEWAY_MS, Unauthorized, Verifier};
 
 /// Whether a text has the form of a token, whoever signed it. For `crate::fuzzing`: nothing else
 /// should want to know.

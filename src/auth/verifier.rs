@@ -2,6 +2,7 @@
 //! form that checks signatures; where keys are kept and who may change them is not known here.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -64,6 +65,18 @@ struct Signer<'a> {
     holder: &'a Holder,
 }
 
+/// What a verifier had before its keys were replaced: up to 64 MiB of remembered tokens, which take
+/// some milliseconds to drop. To be dropped where nobody waits; no call finds anything in it.
+pub struct Former {
+    _known: Arc<Known>,
+}
+
+impl fmt::Debug for Former {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Former").finish_non_exhaustive()
+    }
+}
+
 /// A token that passed.
 #[derive(Clone)]
 struct Verified {
@@ -93,12 +106,13 @@ impl Verifier {
 
     /// Replaces the key set and forgets every verified token. A call of [`Verifier::verify`] that
     /// begins after this one has returned knows only the new keys. With an error nothing changes.
+    /// What is forgotten is handed back.
     ///
     /// The ids of administration and of client keys are apart: the same id may be in both.
     pub fn set_keys<'a>(
         &self,
         keys: impl IntoIterator<Item = &'a RegisteredKey>,
-    ) -> Result<(), BadKey> {
+    ) -> Result<Former, BadKey> {
         let former = self.known.load();
         let mut known = Known::new(REMEMBERED_BYTES_MAX);
         for key in keys {
@@ -109,8 +123,7 @@ impl Verifier {
                 cause: Box::new(cause),
             })?;
         }
-        self.known.store(Arc::new(known));
-        Ok(())
+        Ok(Former { _known: self.known.swap(Arc::new(known)) })
     }
 
     /// Who sent this token: the text after `Bearer `.

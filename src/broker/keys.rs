@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Answer, Broker};
 use crate::actors::{CatalogueMessage, Lane};
-use crate::auth::{BadKey, Verifier, canonical_public_key, check_key_id};
+use crate::auth::{BadKey, Former, Verifier, canonical_public_key, check_key_id};
 use crate::domain::ids::Text;
 use crate::domain::keys::{KeyClass, KeyPage, Keys, NewKey, RegisteredKey};
 use crate::domain::refusal::Refusal;
@@ -77,16 +77,52 @@ impl Broker {
     /// If a registered key is none. The verifier then knows nobody.
     pub fn supply_keys(&self, verifier: &Arc<Verifier>) -> Result<(), BadKey> {
         let verifier = Arc::clone(verifier);
-        self.core().ledger.add_key_holder(move |keys| supply(&verifier, keys))
+        self.core().ledger.add_key_holder(move |keys| supply(&verifier, keys)).map(drop)
     }
 }
 
 /// Rather nobody is believed than somebody whose key is deleted.
-fn supply(verifier: &Verifier, keys: &Keys) -> Result<(), BadKey> {
+fn supply(verifier: &Verifier, keys: &Keys) -> Result<Former, BadKey> {
     let supplied = verifier.set_keys(keys.all().map(Arc::as_ref));
     if let Err(error) = &supplied {
         tracing::error!(%error, "a registered key is none: no token is believed");
         verifier.set_keys([])?;
     }
     supplied
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+    use crate::auth::generate_key_pair;
+    use crate::broker::Options;
+
+    /// What a holder of keys hands back, that says where it is dropped.
+    struct Left(mpsc::Sender<ThreadId>);
+
+    impl Drop for Left {
+        fn drop(&mut self) {
+            self.0.send(thread::current().id()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_key_holders_leave_is_not_dropped_by_who_holds_the_lock_of_the_journal() {
+        let broker = Broker::open(Options::memory()).await.unwrap().broker;
+        let ((told, where_told), (dropped, where_dropped)) = (mpsc::channel(), mpsc::channel());
+        let first = broker.core().ledger.add_key_holder(move |_| {
+            told.send(thread::current().id()).unwrap();
+            Left(dropped.clone())
+        });
+        drop(first);
+        let here = thread::current().id();
+        assert_eq!((where_told.recv(), where_dropped.recv()), (Ok(here), Ok(here)));
+        let (id, pem) = ("k".parse().unwrap(), generate_key_pair().unwrap().public_pem);
+        broker.register_keys(vec![NewKey { id, class: KeyClass::Client, pem }]).await.unwrap();
+        let under_the_lock = where_told.recv().unwrap();
+        assert_ne!(where_dropped.recv().unwrap(), under_the_lock);
+    }
 }
