@@ -14,6 +14,7 @@ use common::model::{Item, RateTable};
 use common::replay::records;
 use common::rig::{Still, at_once, in_memory};
 use common::script::{rated, terms};
+use common::server::start_over;
 use common::{dice, product};
 use farebox::auth::Scope;
 use farebox::broker::{Broker, Options, Reach, Storage};
@@ -349,5 +350,56 @@ fn a_quote_needs_no_room_on_the_disk() {
         assert!(quote.value.verdicts().iter().all(is_granted));
         assert_eq!(quote.sequence, broker.journal().last());
         assert_eq!(used(&broker, scope, "L").await, granted.to_string());
+    });
+}
+
+/// What is not decided for want of room keeps nothing under its key: neither a charge nor a refusal.
+#[test]
+fn a_call_under_a_key_that_finds_the_disk_full_is_decided_once_when_there_is_room() {
+    many_threads().block_on(async {
+        let disk = MoodyDisk::new(MemoryDisk::new());
+        let storage = in_memory(disk.clone(), MemorySnapshots::new());
+        let (broker, scope) =
+            open(options(storage, &Faults::new(1), settings()), &[("L", 100_000)]).await;
+        let session = broker.create_session(scope).await.expect("it is created").value.to_string();
+        let server = start_over(broker.clone()).await;
+        let path = format!("/api/v1.1/instances/{}", scope.instance());
+        let charge = format!("POST {path}/access-request\nidempotency-key: charge");
+        let item = r#"{"item":"Draw","count":1}"#;
+        let one =
+            format!(r#"{{"requester":{{"type":"user","value":"u"}},"requestedItems":[{item}]}}"#);
+        let delete = format!("DELETE {path}/line-items/L\nidempotency-key: delete");
+        disk.fill_up();
+        while broker.access(scope, draw(1)).await.is_ok() {}
+        let before = sum(&[used(&broker, scope, "L").await]);
+        let full = (507, "storage-full".to_owned());
+        for (target, body) in [(&charge, one.as_str()), (&delete, ""), (&charge, &one)] {
+            let answer = server.admin(target, body).await;
+            assert_eq!(answer.outcome(), full, "{target}");
+            assert_eq!(answer.json()["effect"], "none");
+        }
+        disk.make_room();
+        // Whether there is room is seen when the committer wants it: what gives tokens back may
+        // use the last of what there was.
+        let first = loop {
+            let answer = server.admin(&charge, &one).await;
+            if answer.status != 507 {
+                break answer;
+            }
+            let halt = product::request("somebody", &[]).expect("it asks for nothing");
+            let halted = broker.session_access(Reach::Everywhere, &session, halt, OnDeny::Rollback);
+            halted.await.expect("a halt is let in");
+        };
+        assert_eq!(first.outcome(), (200, "ok".to_owned()), "{first:?}");
+        let refused = server.admin(&delete, "").await;
+        assert_eq!(refused.outcome(), (409, "not-obsolete".to_owned()));
+        let last = broker.journal().last();
+        for (target, body, told) in [(&charge, one.as_str(), &first), (&delete, "", &refused)] {
+            let again = server.admin(target, body).await;
+            assert_eq!((again.status, &again.body), (told.status, &told.body));
+            assert_eq!(again.header("x-sequence"), told.header("x-sequence"));
+        }
+        assert_eq!(broker.journal().last(), last, "nothing was decided again");
+        assert_eq!(sum(&[used(&broker, scope, "L").await]), before + 1);
     });
 }

@@ -116,6 +116,11 @@ impl MoodyDisk {
         self.mood.full.store(true, Ordering::SeqCst);
     }
 
+    /// From now on everything fits again.
+    pub fn make_room(&self) {
+        self.mood.full.store(false, Ordering::SeqCst);
+    }
+
     fn next_fault(&self) -> Option<Fault> {
         let call = self.mood.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let (number, fault) = (*self.mood.fault.lock().expect("unpoisoned"))?;
