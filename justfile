@@ -41,7 +41,7 @@ deny:
 
 # Fuzzes every target for so many seconds (needs cargo-fuzz 0.13 and a nightly toolchain). What it finds
 # becomes a seed in fuzz/corpus-seeds.
-fuzz seconds='60': (fuzz-one 'formula' seconds) (fuzz-one 'journal' seconds) (fuzz-one 'number' seconds) (fuzz-one 'path' seconds) (fuzz-one 'request' seconds) (fuzz-one 'token' seconds)
+fuzz seconds='60': (fuzz-one 'formula' seconds) (fuzz-one 'journal' seconds) (fuzz-one 'key' seconds) (fuzz-one 'number' seconds) (fuzz-one 'path' seconds) (fuzz-one 'request' seconds) (fuzz-one 'token' seconds)
 
 [private]
 fuzz-one target seconds:

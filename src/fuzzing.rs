@@ -16,9 +16,10 @@ use crate::{auth, http, journal};
 pub type Target = fn(&[u8]) -> bool;
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("formula", formula),
     ("journal", journal),
+    ("key", key),
     ("number", number),
     ("path", path),
     ("request", request),
@@ -38,6 +39,21 @@ pub fn path(bytes: &[u8]) -> bool {
 /// A bearer token, of which nothing is believed.
 pub fn token(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(auth::reads_as_token)
+}
+
+/// A public key in PEM, as it is sent to be registered.
+///
+/// # Panics
+/// If a key is not what it is written as.
+pub fn key(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let family = auth::check_public_key(text);
+    let written = auth::canonical_public_key(text);
+    assert_eq!(family.is_ok(), written.is_ok(), "{text}");
+    let Ok(written) = written else { return false };
+    assert_eq!(auth::check_public_key(&written), family, "{text}");
+    assert_eq!(auth::canonical_public_key(&written), Ok(written.clone()), "{text}");
+    true
 }
 
 /// What the journal reads back. The first byte says what the rest is: a record, a segment's first
