@@ -31,6 +31,10 @@ load seconds='5' rounds='3':
 sessions *what='--help':
     cargo run --profile dist -p farebox-loadtest --bin sessions -- {{ what }}
 
+# Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
+timing *arguments:
+    cargo run --profile dist -p farebox-loadtest --bin timing -- {{ arguments }}
+
 # A running server against its own description, in all phases (needs python3 and PyPI).
 schemathesis form='long':
     tests/schemathesis.sh {{ form }}
