@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
+use dashmap::{DashMap, DashSet};
 use ractor::{Actor, ActorCell, ActorId, ActorRef, ActorRuntime, ActorStatus};
 
 use super::Core;
@@ -88,6 +88,10 @@ pub(crate) struct Directory {
     numbers: DashMap<InstanceNumber, InstanceId>,
     line_items: DashMap<LineItemNumber, Entry<Versioned<Balance>, LineItemMessage>>,
     sessions: DashMap<SessionId, SessionEntry>,
+    /// Each session under the instance that it runs in. Whoever may touch one instance is looked up
+    /// here: a foreign session and an unknown one are missed alike, while the entry of a foreign
+    /// one would take time to be read and refused.
+    sessions_of: DashSet<(InstanceId, SessionId)>,
 }
 
 impl Directory {
@@ -115,6 +119,7 @@ impl Directory {
     pub(crate) fn add_session(&self, instance: Arc<Instance>, session: Versioned<Session>) {
         let (id, number) = (session.state.id, session.state.number);
         let entry = Entry::Asleep(Packed::pack(session));
+        self.sessions_of.insert((instance.entry.id, id));
         match self.sessions.entry(id) {
             Slot::Occupied(mut slot) => slot.get_mut().entry = entry,
             Slot::Vacant(slot) => {
@@ -126,9 +131,11 @@ impl Directory {
 
     /// Forgets an ended session. Its actor, if one is awake, ends.
     pub(crate) fn remove_session(&self, id: SessionId) {
-        if let Some((_, SessionEntry { entry: Entry::Awake(actor), .. })) =
-            self.sessions.remove(&id)
-        {
+        let Some((_, SessionEntry { entry, instance, .. })) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.sessions_of.remove(&(instance.entry.id, id));
+        if let Entry::Awake(actor) = entry {
             actor.stop(None);
         }
     }
@@ -170,6 +177,12 @@ impl Directory {
     /// The instance that a session runs in.
     pub(crate) fn instance_of(&self, session: SessionId) -> Option<Arc<Instance>> {
         self.sessions.get(&session).map(|found| Arc::clone(&found.instance))
+    }
+
+    /// Whether a session runs in this instance: as fast where it runs in another as where there is
+    /// none.
+    pub(crate) fn has_session(&self, instance: InstanceId, session: SessionId) -> bool {
+        self.sessions_of.contains(&(instance, session))
     }
 
     /// Which record created a session.

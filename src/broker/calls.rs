@@ -178,12 +178,16 @@ impl Broker {
     ) -> Result<(SessionId, Scope), BrokerError> {
         let unknown = || BrokerError::from(Refusal::UnknownSession);
         let id = SessionId::parse(id).ok_or_else(unknown)?;
-        let instance = self.core().directory.instance_of(id).ok_or_else(unknown)?;
-        let here = instance.entry.id;
+        let directory = &self.core().directory;
         match reach {
-            Reach::Instance(scope) if scope.instance() == here => Ok((id, scope)),
-            Reach::Instance(_) => Err(unknown()),
-            Reach::Everywhere => Ok((id, Scope::everywhere(here))),
+            Reach::Instance(scope) => {
+                let is_here = directory.has_session(scope.instance(), id);
+                if is_here { Ok((id, scope)) } else { Err(unknown()) }
+            }
+            Reach::Everywhere => {
+                let instance = directory.instance_of(id).ok_or_else(unknown)?;
+                Ok((id, Scope::everywhere(instance.entry.id)))
+            }
         }
     }
 
