@@ -12,8 +12,10 @@ use common::dice::{self, Dice};
 use common::env::{self, Faults, ManualClock, SeededIds};
 use common::explained::explained;
 use common::judge::{Tally, judge};
+use common::keyed::Door;
 use common::product;
 use common::replay::{Counts, Replay, records};
+use common::server::start_over;
 use farebox::broker::{Broker, Options, Reach, Storage};
 use farebox::config::Settings;
 use farebox::domain::event::Record;
@@ -59,7 +61,10 @@ fn play(seed: u64, round: Round) -> Report {
     let broker = runtime.block_on(Broker::open(options(disk.clone()))).expect("it opens").broker;
     faults.learn();
     let instances = runtime.block_on(prepare(&broker, &mut dice));
-    let crowd = Arc::new(Crowd::new(broker.clone(), Arc::clone(&clock), instances));
+    let mut server = runtime.block_on(start_over(broker.clone()));
+    let mut crowd = Crowd::new(broker.clone(), Arc::clone(&clock), instances);
+    crowd.door = Some(Door::of(&server));
+    let crowd = Arc::new(crowd);
     faults.begin(round.panic_one_in);
     faults.dawdle();
     runtime.block_on(async {
@@ -74,6 +79,8 @@ fn play(seed: u64, round: Round) -> Report {
         }
     });
     faults.end();
+    server.stop();
+    runtime.block_on(server.served()); // What was asked over a socket has come to its end.
 
     // A second death at the same record stops a broker by design; what it said before holds.
     let stopped = runtime.block_on(settle(&broker, &crowd.instances));
@@ -150,6 +157,11 @@ fn play_all(rounds: u64, round: Round) {
     assert!(tally.vanished > 0 && tally.unheard > 0 && tally.refusals > 0, "too tame");
     assert!(tally.no_price > 0, "no formula failed");
     assert!(tally.quotes > 0, "nobody asked for a quote");
+    assert!(tally.again > 0 && tally.reused > 0, "too tame");
+    assert!(
+        tally.unknown == 0 || round.panic_one_in > 0,
+        "nothing died, and an outcome is unknown"
+    );
     assert!(panics > 0 || round.panic_one_in == 0, "no panic was thrown");
     assert!(stopped * 2 <= rounds, "too many brokers gave up");
 }

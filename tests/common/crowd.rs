@@ -13,6 +13,7 @@ use farebox::error::BrokerError;
 
 use super::dice::Dice;
 use super::env::ManualClock;
+use super::keyed::{Ask, Door, Sent};
 use super::model::formula::Variables;
 use super::model::{
     self, Item, LineItemState, OnDeny, Overdraft, Price, RateTable, RatedItem, Terms, Who, decimal,
@@ -68,6 +69,7 @@ pub enum Call {
     Actions(InstanceId, String, u64),
     LineItems(InstanceId),
     Session(SessionId),
+    Under(Box<Ask>),
 }
 
 impl Call {
@@ -90,6 +92,7 @@ pub enum Told {
     LineItem(LineItemView),
     LineItems(Vec<LineItemView>),
     Session(SessionView),
+    Sent(Sent),
 }
 
 /// How a call ended.
@@ -122,6 +125,8 @@ pub struct Crowd {
     pub broker: Broker,
     pub clock: Arc<ManualClock>,
     pub instances: Vec<InstanceId>,
+    /// Where there is one, some calls come under keys.
+    pub door: Option<Door>,
     sessions: Mutex<Vec<SessionId>>,
     moments: AtomicU64,
     attempts: Mutex<Vec<Attempt>>,
@@ -130,7 +135,8 @@ pub struct Crowd {
 impl Crowd {
     pub fn new(broker: Broker, clock: Arc<ManualClock>, instances: Vec<InstanceId>) -> Crowd {
         let (sessions, attempts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        Crowd { broker, clock, instances, sessions, moments: AtomicU64::new(0), attempts }
+        let moments = AtomicU64::new(0);
+        Crowd { broker, clock, instances, door: None, sessions, moments, attempts }
     }
 
     /// Tells it of sessions that exist already.
@@ -156,6 +162,10 @@ impl Crowd {
             {
                 self.attempt(format!("{tag}.quote"), quote, None).await;
             }
+            let call = match &self.door {
+                Some(door) if dice.chance(25) => door.keyed(call, &tag, &self.instances, &mut dice),
+                Some(_) | None => call,
+            };
             let patience = if dice.chance(10) { Some(dice.below(8)) } else { None };
             self.attempt(tag, call, patience).await;
         }
@@ -256,6 +266,7 @@ pub async fn prepare(broker: &Broker, dice: &mut Dice) -> Vec<InstanceId> {
 async fn perform(broker: Broker, call: Call, tag: String) -> Result<(Told, Sequence), BrokerError> {
     let everywhere = Reach::Everywhere;
     Ok(match call {
+        Call::Under(ask) => ask.send().await?,
         Call::Access(instance, items) => {
             let answer = broker.access(product::scope(instance), request(&tag, &items)).await?;
             (Told::Access(answer.value), answer.sequence)

@@ -8,9 +8,11 @@ use serde_json::value::RawValue;
 
 use super::http_client;
 use super::http_rules::{self, Take};
-use super::http_stage::{OverHttp, digits, pacing, read};
+use super::http_stage::{OverHttp, Version, digits, pacing, read};
 use super::model::amount::half_even_9;
-use super::model::{Answer, Available, Item, ItemAnswer, OnDeny, SessionAnswer, Standing};
+use super::model::{
+    Amount, Answer, Available, Item, ItemAnswer, OnDeny, SessionAnswer, Standing, Status,
+};
 use super::product;
 
 /// The answer to an access request (spec 2.7), and no member more.
@@ -83,7 +85,25 @@ fn granted(stage: &mut OverHttp, asked: &[Item], answer: &Granted<'_>) -> Vec<It
     asked.iter().zip(&answer.requested_items).map(one).collect()
 }
 
-fn rollback(on_deny: OnDeny) -> &'static str {
+/// An answer without its words.
+pub(super) struct Outline {
+    pub(super) correlation_id: String,
+    pub(super) items: Vec<(Status, Amount)>,
+    pub(super) standings: Vec<Standing>,
+}
+
+/// What an answer of v1.1 says.
+pub(super) fn outline(body: &str) -> Outline {
+    let told: Granted<'_> = read(body);
+    let item = |item: &GrantedItem<'_>| {
+        (Version::V1_1.status(&item.status.code), digits(item.total_tokens_charged))
+    };
+    let items = told.requested_items.iter().map(item).collect();
+    let standings = told.balances.iter().map(Balance::standing).collect();
+    Outline { correlation_id: told.correlation_id, items, standings }
+}
+
+pub(super) fn rollback(on_deny: OnDeny) -> &'static str {
     match on_deny {
         OnDeny::RollBack => r#""rollbackOnDeny":true,"#,
         OnDeny::Terminate => r#""rollbackOnDeny":false,"#,

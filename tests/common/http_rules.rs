@@ -62,8 +62,12 @@ struct Listed<'a> {
 }
 
 pub(super) fn requester(who: &Who) -> Value {
+    requester_as("somebody", who)
+}
+
+fn requester_as(name: &str, who: &Who) -> Value {
     if who.is_empty() {
-        return json!({"type": "user", "value": "somebody"});
+        return json!({"type": "user", "value": name});
     }
     let value = |values: &std::collections::BTreeSet<String>| match values.iter().next() {
         Some(only) if values.len() == 1 => json!(only),
@@ -71,11 +75,16 @@ pub(super) fn requester(who: &Who) -> Value {
     };
     let pairs = who.iter().map(|(key, values)| (key.clone(), value(values)));
     let dictionary: serde_json::Map<String, Value> = pairs.collect();
-    json!({"type": "user", "value": "somebody", "dictionary": dictionary})
+    json!({"type": "user", "value": name, "dictionary": dictionary})
 }
 
 /// The body of an access request, its counts digit by digit; no version is a version left out.
 pub(super) fn asking(items: &[Item], who: &Who, rollback: &str) -> String {
+    asking_as("somebody", items, who, rollback)
+}
+
+/// The same by somebody of this name.
+pub(super) fn asking_as(name: &str, items: &[Item], who: &Who, rollback: &str) -> String {
     let one = |Item { name, version, count, variables }: &Item| {
         let variable =
             |(name, value): &(String, Amount)| format!("{}:{}", json!(name), model::text(value));
@@ -94,7 +103,7 @@ pub(super) fn asking(items: &[Item], who: &Who, rollback: &str) -> String {
         format!(r#"{{"item":{},{version}"count":{count}{variables}}}"#, json!(name))
     };
     let items: Vec<String> = items.iter().map(one).collect();
-    let requester = requester(who);
+    let requester = requester_as(name, who);
     format!(r#"{{{rollback}"requester":{requester},"requestedItems":[{}]}}"#, items.join(","))
 }
 

@@ -12,6 +12,7 @@ use farebox::domain::refusal::Refusal;
 use farebox::error::{BrokerError, Effect};
 
 use super::crowd::{Attempt, Call, Outcome, Told, tagged_who};
+use super::keyed;
 use super::model::{LineItemState, Model, OnDeny, Refused, SessionState};
 use super::product;
 use super::replay::Replay;
@@ -29,6 +30,9 @@ pub struct Tally {
     pub faults: u64,
     /// Records whose caller had hung up.
     pub unheard: u64,
+    /// First answers that were given again, and keys that stood for something else.
+    pub again: u64,
+    pub reused: u64,
 }
 
 impl AddAssign for Tally {
@@ -41,6 +45,8 @@ impl AddAssign for Tally {
         self.unknown += other.unknown;
         self.faults += other.faults;
         self.unheard += other.unheard;
+        self.again += other.again;
+        self.reused += other.reused;
     }
 }
 
@@ -54,8 +60,9 @@ pub fn judge(
     let mut tally = Tally::default();
     let mut told = BTreeMap::<Sequence, Vec<(&Attempt, &Told)>>::new();
     let mut refused = Vec::<(&Attempt, &Refusal, RangeInclusive<Sequence>)>::new();
-    let mut nothing_happened = BTreeSet::<&str>::new();
-    for attempt in attempts {
+    let may_stop = may_fail(&BrokerError::Stopping);
+    let (mut firsts, mut nothing_happened) = keyed::judge(attempts, may_stop, &mut tally);
+    for attempt in attempts.iter().filter(|attempt| !is_keyed(attempt)) {
         match &attempt.outcome {
             Outcome::Answered(answer, sequence) => {
                 tally.answers += 1;
@@ -101,6 +108,11 @@ pub fn judge(
             assert!(!nothing_happened.contains(tag), "refused or quoted, and recorded: {record:?}");
             assert!(tags.insert(tag), "recorded twice: {record:?}");
         }
+        if let Some(first) = firsts.remove(sequence)
+            && keyed::check_first(replay, record, first)
+        {
+            heard.insert(*sequence);
+        }
         for (attempt, told) in told.remove(sequence).unwrap_or_default() {
             if check_answer(replay, attempt, told, record) {
                 assert!(heard.insert(*sequence), "one record, two answers: {attempt:?}");
@@ -112,6 +124,7 @@ pub fn judge(
             open
         });
     }
+    assert!(firsts.is_empty(), "answers name records that are not there: {firsts:?}");
     assert!(told.is_empty(), "answers rest on records that are not there: {told:?}");
     assert!(refused.is_empty(), "refused for what never was: {refused:?}");
     let by_callers = records.iter().filter(|(_, record)| tag(&record.event).is_some());
@@ -163,7 +176,7 @@ fn check_real_time(
     let mut ends: Vec<(u64, Sequence)> =
         told.iter().flat_map(|(s, all)| all.iter().map(|(a, _)| (a.ended, *s))).collect();
     ends.sort_unstable();
-    let mut begins: Vec<&Attempt> = attempts.iter().collect();
+    let mut begins: Vec<&Attempt> = attempts.iter().filter(|a| !is_keyed(a)).collect();
     begins.sort_unstable_by_key(|attempt| attempt.began);
     let (mut ends, mut known) = (ends.into_iter().peekable(), Sequence::ZERO);
     for attempt in begins {
@@ -292,6 +305,11 @@ fn check_quote(replay: &Replay, attempt: &Attempt, told: &AccessAnswer) {
         (_, _) => panic!("no answer to it: {attempt:?}"),
     }
     assert_eq!(product::standings(told), model.standings(), "{attempt:?}");
+}
+
+/// What such a call is told may be older than the call.
+fn is_keyed(attempt: &Attempt) -> bool {
+    matches!(attempt.call, Call::Under(_))
 }
 
 fn is_live(state: SessionState) -> bool {

@@ -20,6 +20,7 @@ mod http_rules;
 pub mod http_stage;
 pub mod judge;
 pub mod key_book;
+pub mod keyed;
 pub mod model;
 mod model_stage;
 pub mod product;

@@ -2,14 +2,15 @@
 //!
 //! Written from spec/elastic-access.md alone (sections 1-4, 6, 8, 10), of which it shares no code
 //! or type with the product. Balances are summed from the list of all movements at every question.
-//! Not here: wire formats, tokens, idempotency, rules of access (5), component
-//! holds, outages and session time (4.2). Ids are chosen by the caller, who knows the product's.
+//! Not here: wire formats, tokens, rules of access (5), component
+//! holds, outages and session time (4.2). Idempotency keys stand apart, in `keys`. Ids are chosen by the caller, who knows the product's.
 
 #![allow(missing_docs, reason = "fields carry the names of the specification")]
 
 pub mod amount;
 mod charge;
 pub mod formula;
+pub mod keys;
 mod quote;
 mod rules;
 mod session;

@@ -299,7 +299,7 @@ impl Replay {
         self.sessions.get(&number).expect("it was created").to_string()
     }
 
-    fn activation(&self, number: LineItemNumber) -> String {
+    pub fn activation(&self, number: LineItemNumber) -> String {
         self.line_items.get(&number).expect("it was mapped").terms.activation_id.to_string()
     }
 
