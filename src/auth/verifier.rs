@@ -165,7 +165,8 @@ impl Verifier {
         self.check_issuer(claims)?;
         let instances = audience(claims, role)?;
         let ends_ms = check_times(claims, now_ms)?;
-        let principal = Principal::verified(Arc::clone(key_id), role, instances, Arc::clone(&holder.under_way));
+        let principal =
+            Principal::verified(Arc::clone(key_id), role, instances, Arc::clone(&holder.under_way));
         let principal = Arc::new(principal);
         Ok(Verified { principal, ends_ms })
     }
