@@ -62,10 +62,12 @@ pub(crate) struct Serve {
     /// The `iss` that every token must have; without it any is accepted.
     #[arg(long, env = "FAREBOX_ISSUER", value_name = "S")]
     pub(crate) issuer: Option<String>,
-    /// Registers an administration key, unless it is registered already; may be repeated.
+    /// Registers an administration key, unless one of that id is registered; may be repeated.
     ///
     /// FILE has its public half in PEM. A new directory that is given one makes no pair of its own.
-    /// A key that was deleted comes back with the next start, as long as it is named here.
+    /// An id that was deleted comes back with the next start, as long as it is named here. If
+    /// another key is registered under the id, that one stays, and the log says so: only
+    /// `PUT /administration-keys` replaces a key.
     #[arg(long = "administration-key", value_name = "ID=FILE", value_parser = key_file)]
     pub(crate) administration_keys: Vec<KeyFile>,
     /// The same for a client key.

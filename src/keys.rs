@@ -46,8 +46,8 @@ fn read_one(class: KeyClass, file: &KeyFile) -> Result<NewKey, String> {
     Ok(NewKey { id, class, pem })
 }
 
-/// Registers the keys that were given, and in a new directory makes a pair of each class of which
-/// none was. A start that was interrupted before it registered goes on with the files it finds.
+/// Registers the keys that were given and whose ids are free, and in a new directory makes a pair
+/// of each class of which none was. A start that was interrupted before it registered goes on with the files it finds.
 pub(crate) async fn ensure(broker: &Broker, data: &Path, given: Vec<NewKey>) -> Result<(), String> {
     let registered = broker.keys();
     // The last administration key cannot be deleted. A client key can: it must not come back.
@@ -66,7 +66,19 @@ pub(crate) async fn ensure(broker: &Broker, data: &Path, given: Vec<NewKey>) -> 
             }
         }
     }
-    keys.retain(|key| !registered.iter().any(|known| is_same(known, key)));
+    keys.retain(|key| {
+        let known = registered.iter().find(|known| is_named(known, key));
+        if known.is_some_and(|known| known.pem != key.pem) {
+            tracing::warn!(
+                id = %key.id,
+                kind = key.class.as_str(),
+                "another key is registered under this id and stays: the start never replaces one; \
+                 send the file's key with PUT /{}s if it is to take its place, or take the flag away",
+                key.class.as_str()
+            );
+        }
+        known.is_none()
+    });
     if keys.is_empty() {
         return Ok(());
     }
@@ -77,8 +89,8 @@ pub(crate) async fn ensure(broker: &Broker, data: &Path, given: Vec<NewKey>) -> 
     Ok(())
 }
 
-fn is_same(known: &RegisteredKey, key: &NewKey) -> bool {
-    (known.class, &known.id, &known.pem) == (key.class, &key.id, &key.pem)
+fn is_named(known: &RegisteredKey, key: &NewKey) -> bool {
+    (known.class, &known.id) == (key.class, &key.id)
 }
 
 /// The public half of a pair on disk, made if it is not there.

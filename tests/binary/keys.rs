@@ -95,14 +95,34 @@ async fn keys_that_serve_is_given_hold_and_are_registered_once() {
         served.stop().await;
     }
     assert!(!data.join("keys").exists(), "no pair of its own");
+}
 
-    // Another key under the id takes its place.
-    let (other, other_file) = pair_in(home.path(), "other.pem");
-    let served = serve_with(&data, &[("--administration-key", "ops", &other_file)]).await;
-    let mut admin = served.caller(token(&other.private_pem, "ops", Role::Administration));
-    assert_eq!(listed(&mut admin).await, expected);
-    let mut former = served.caller(token(&ops.private_pem, "ops", Role::Administration));
-    assert_eq!(status(&mut former, "GET /api/v1.0/public-keys", "").await, 401);
+/// What is registered is more than what a flag says, or a key that was rotated away would come
+/// back at every start.
+#[tokio::test]
+async fn a_flag_does_not_bring_back_a_key_that_was_replaced_under_its_id() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let (first, file) = pair_in(home.path(), "ops.pem");
+    let second = pair();
+    let flags: &[(&str, &str, &Path)] = &[("--administration-key", "ops", &file)];
+    let served = serve_with(&data, flags).await;
+    let mut admin = served.caller(token(&first.private_pem, "ops", Role::Administration));
+    let keys = json!([{"id": "ops", "publicKey": second.public_pem}]).to_string();
+    assert_eq!(status(&mut admin, "PUT /api/v1.0/administration-keys", &keys).await, 200);
+    served.stop().await;
+
+    let served = serve_with(&data, flags).await;
+    let list = "GET /api/v1.0/public-keys";
+    let mut former = served.caller(token(&first.private_pem, "ops", Role::Administration));
+    assert_eq!(status(&mut former, list, "").await, 401);
+    let mut admin = served.caller(token(&second.private_pem, "ops", Role::Administration));
+    assert_eq!(status(&mut admin, list, "").await, 200);
+    let log = served.process.stderr.borrow().clone();
+    for words in ["another key is registered under this id and stays", "PUT", "id=ops"] {
+        assert!(log.contains(words), "{log}");
+    }
+    assert!(!log.contains("a key is registered id=ops"), "{log}");
     served.stop().await;
 }
 
