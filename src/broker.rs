@@ -394,7 +394,7 @@ impl Broker {
             return Err(why);
         }
         if self.journal().room() == Room::Short {
-            return Err("storage is full: charges are refused".to_owned());
+            return Err(BrokerError::StorageFull.to_string());
         }
         Ok(())
     }

@@ -59,8 +59,11 @@ pub enum BrokerError {
     /// The instance was taken the whole time; nothing was decided.
     #[error("the instance was busy all the time: come back")]
     Busy,
-    /// The disk has no room for further charges.
-    #[error("storage is full: charges are refused until there is room on the disk")]
+    /// No file could be made for further charges. Mostly the disk is full, but not always.
+    #[error(
+        "no room could be secured for further charges, which are refused until it can: the disk is \
+         full, or the system gives no file; the server's log has the cause"
+    )]
     StorageFull,
     /// What was asked does not fit one record, and one request is one record.
     #[error("the request makes a record of {bytes} bytes, {limit} are the limit: split it")]

@@ -13,6 +13,7 @@ use farebox::env::{Clock as _, SystemClock, TestClock};
 use farebox::http;
 use farebox::journal::SEGMENT_SUFFIX;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ use crate::keys;
 
 /// How long a stop waits for the broker once no connection is left.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+/// Open files that no connection may take: the journal must always be able to begin a segment.
+const FILES_RESERVED: u64 = 256;
 /// Buckets of every histogram of seconds: an answer takes a tenth of a millisecond upwards.
 #[expect(clippy::disallowed_types, reason = "metric")]
 const SECONDS: &[f64] =
@@ -59,6 +62,8 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
 }
 
 async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, String> {
+    let mut limits = http::Limits::default();
+    limits.connections = connections_that_fit(limits.connections)?;
     let mut options = Options::directory(&arguments.data);
     options.settings.idempotency = Idempotency {
         keep: arguments.idempotency_keep,
@@ -92,7 +97,7 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
     let listener = listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let render = Arc::new(move || metrics.render());
-    let server = http::Server::new(broker.clone(), verifier, render, http::Limits::default());
+    let server = http::Server::new(broker.clone(), verifier, render, limits);
     let server = Arc::new(match test_clock {
         None => server,
         Some(clock) => server.with_test_clock(clock),
@@ -115,6 +120,32 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Ok(Ending::Wrong("requests did not end within the drain".to_owned())),
     }
+}
+
+/// How many connections there are files for, once the system allows as many files as it will.
+fn connections_that_fit(wanted: u32) -> Result<u32, String> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let Some(files) = (if raised.is_ok() { maximum } else { current }) else {
+        return Ok(wanted); // There is no limit.
+    };
+    let needed = FILES_RESERVED + u64::from(wanted);
+    let left = files.saturating_sub(FILES_RESERVED).min(u64::from(wanted));
+    if left == 0 {
+        return Err(format!(
+            "this process may open {files} files, too few for a journal and one connection: raise \
+             the hard limit (`ulimit -Hn`, `LimitNOFILE=`), to {needed} if you can"
+        ));
+    }
+    if files < needed {
+        tracing::warn!(
+            files,
+            connections = left,
+            "there are files for fewer connections than {wanted}, and {FILES_RESERVED} are kept \
+             for the journal: raise the hard limit of open files to {needed}"
+        );
+    }
+    Ok(u32::try_from(left).unwrap_or(wanted))
 }
 
 /// A new directory starts now, any other where it has got to.

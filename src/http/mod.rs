@@ -146,12 +146,12 @@ pub async fn serve(
 ) -> usize {
     let permits = Arc::new(Semaphore::new(widened(server.limits.connections)));
     let phase = watch::Sender::new(Phase::Open);
-    let mut shutdown = pin!(shutdown);
+    let (mut shutdown, mut fails) = (pin!(shutdown), false);
     loop {
         tokio::select! {
             biased;
             () = shutdown.as_mut() => break,
-            (stream, permit) = accept(&listener, &permits) => {
+            (stream, permit) = accept(&listener, &permits, &mut fails) => {
                 let (server, phase) = (Arc::clone(&server), phase.subscribe());
                 tokio::spawn(async move {
                     // A panic ends this task alone, and gives the permit back all the same.
@@ -178,15 +178,20 @@ fn widened(connections: u32) -> usize {
 }
 
 /// The next connection. The permit comes first, so that what we cannot serve stays in the queue.
+/// What keeps failing is said once, until it works again.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
+    fails: &mut bool,
 ) -> (TcpStream, OwnedSemaphorePermit) {
     loop {
         let permit = Arc::clone(permits).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
+                if std::mem::take(fails) {
+                    tracing::info!("connections are accepted again");
+                }
                 // Answers are small and wait for nothing; without it they would be slower, not wrong.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "no TCP_NODELAY");
@@ -195,7 +200,9 @@ async fn accept(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections, trying again");
+                if !std::mem::replace(fails, true) {
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

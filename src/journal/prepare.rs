@@ -155,7 +155,7 @@ impl Ahead {
                 }
                 Err(error) => {
                     let cause = format!("`{}`: {error}", segment_name(index));
-                    if state.failed.is_none() {
+                    if state.failed.as_ref() != Some(&cause) {
                         warn!(cause, "a segment cannot be prepared: trying again");
                     }
                     state.failed = Some(cause);

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::process::{Caller, Served, serve, serving, string, text, through_shell};
+use crate::process::{Caller, Served, run, serve, serving, string, text, through_shell};
 
 const TABLE: &str = r#"{"effectiveFrom":1698849852000,"series":"P","version":"1","items":[{"name":"PhotoPrint","version":"1.0","rate":3}]}"#;
 const LINE_ITEM: &str = r#"{"activationId":"ACT01","state":"DEPLOYED","quantity":1000000,"start":0,"end":253402300000000,"attributes":{"elastic":true,"rateTableSeries":"P"}}"#;
@@ -23,29 +24,56 @@ async fn furnished(admin: &mut Caller) -> (String, String) {
     (instance, access)
 }
 
-/// 64 descriptors, and more connections than that. Who was there before is served all the time, the
-/// journal goes on, and when there is room again everybody is.
+/// Descriptors for 64 connections, and more connections than that. Who was there before is served all
+/// the time, the journal keeps descriptors of its own, and when there is room again everybody is served.
 #[tokio::test]
 async fn g1_without_descriptors_nobody_new_gets_in_and_nobody_is_thrown_out() {
     let home = tempfile::tempdir().expect("a directory");
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", text(home.path())];
-    let limited = through_shell(r#"ulimit -n 64; exec "$@""#, &arguments);
+    let limited = through_shell(r#"ulimit -n 320; ulimit -Sn 100; exec "$@""#, &arguments);
     let mut served = Served::from(limited, home.path()).await;
+    let said = served.process.stderr.borrow().clone();
+    assert!(said.contains("files=320 connections=64"), "the soft limit is raised: {said}");
     let mut early = served.administration().await;
     let (_, access) = furnished(&mut early).await;
     let mut crowd = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..150 {
         crowd.push(TcpStream::connect(&served.address).await.expect("the kernel's queue is long"));
     }
-    served.process.logs("cannot accept connections").await;
     for _ in 0..20 {
         early.call(&access, None, ASK).await;
+        let open = Path::new("/proc").join(served.process.id().to_string()).join("fd");
+        let open = std::fs::read_dir(open).expect("it runs").count();
+        assert!(open < 64 + 128, "{open} files are open: the journal's descriptors are taken");
     }
     drop(crowd);
     let mut late = served.administration().await;
     let charged = late.call(&access, None, ASK).await;
     assert_eq!(charged.pointer("/requestedItems/0/totalTokensCharged"), Some(&json!(3)));
+
+    // None at all, as where something else takes them: it is said once, however often it fails.
+    let id = i32::try_from(served.process.id()).ok().and_then(Pid::from_raw);
+    let limit = |files| {
+        let files = Rlimit { current: Some(files), maximum: Some(320) };
+        prlimit(id, Resource::Nofile, files).expect("it runs");
+    };
+    limit(0);
+    let waiting = TcpStream::connect(&served.address).await.expect("the kernel's queue is long");
+    served.process.logs("cannot accept connections").await;
+    for _ in 0..200 {
+        early.call(&access, None, ASK).await;
+    }
+    limit(320);
+    served.process.logs("connections are accepted again").await;
+    let said = served.process.stderr.borrow().clone();
+    assert_eq!(said.matches("cannot accept connections").count(), 1, "{said}");
+    drop(waiting);
     served.stop().await;
+
+    let too_few = through_shell(r#"ulimit -n 256; exec "$@""#, &arguments);
+    let refused = run(too_few).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("this process may open 256 files"), "{refused:?}");
 }
 
 /// What is there at a start stays, however many they are, and counts.
