@@ -35,6 +35,15 @@ pub(super) fn sent(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
+/// For the one change that knows no keys: it must not seem as if it did.
+pub(super) fn refuse(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(&HEADER) {
+        return Ok(());
+    }
+    let detail = "the test clock knows no `Idempotency-Key`: leave it out; a `set` may be repeated";
+    Err(Problem::bad_request("bad-idempotency-key", detail))
+}
+
 /// A key of this caller: what others choose is another key.
 pub(super) fn key_of(caller: &Principal, sent: &str) -> IdempotencyKey {
     let parts = [caller.role.kty().as_bytes(), caller.key_id.as_bytes(), sent.as_bytes()];

@@ -384,6 +384,17 @@ async fn the_test_clock_goes_forward_by_whole_milliseconds_and_never_back() {
     }
 }
 
+/// A key that was overlooked would let a repetition move the clock twice.
+#[tokio::test]
+async fn the_test_clock_refuses_a_call_under_an_idempotency_key() {
+    let house = house().await;
+    let target = "POST /test/clock\nidempotency-key: k";
+    let refused = house.server.admin(target, r#"{"advance":1}"#).await;
+    assert_eq!(refused.outcome(), (400, "bad-idempotency-key".to_owned()), "{refused:?}");
+    let read = house.server.admin("GET /test/clock\nidempotency-key: k", "").await;
+    assert_eq!(read.body, format!(r#"{{"now":{START}}}"#), "a read ignores it");
+}
+
 /// What happened by itself so far: the minute of its stamp, and what.
 fn by_itself(house: &House) -> Vec<(u64, &'static str)> {
     let kind = |record: &Record| {

@@ -356,11 +356,12 @@ pub(super) const fn of(operation: Operation) -> About {
             OPERATION,
             "Move the test clock",
             "Only under `serve --test-clock`. Whatever falls due until then has happened when this \
-             is answered.",
+             is answered. The one change that knows no `Idempotency-Key` and refuses it: a `set` \
+             may be repeated.",
         )
         .body("ClockMove")
         .answers(200, Json("Clock"))
-        .codes(&["bad-time", "conflicting-fields"]),
+        .codes(&["bad-time", "conflicting-fields", "bad-idempotency-key"]),
         Operation::Liveness => {
             about(OPERATION, "Whether the process answers", "").answers(200, Json("Health"))
         }
