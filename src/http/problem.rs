@@ -11,7 +11,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::session::Pacing;
 use crate::error::{BrokerError, Effect};
 
-/// Where the codes are explained.
+/// Where the codes are explained: `routes` has the page there too.
 const TYPE_BASE: &str = "/docs/errors#";
 
 /// Why a call has no result.

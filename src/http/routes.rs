@@ -185,6 +185,10 @@ static OUTSIDE: &[Route] = &[
     route(Method::GET, "/docs", Anyone, &[], Operation::ReadPage),
 ];
 
+/// Where the `type` of a problem leads: today to a part of the page, some day perhaps to a page of
+/// its own. What callers have kept goes on leading there.
+const ERRORS_PAGE: &str = "/docs/errors";
+
 /// The same, where time is moved by hand; elsewhere these paths do not exist.
 static TEST_CLOCK: &[Route] = &[
     route(Method::GET, "/test/clock", Administration, &[], Operation::ReadTestClock),
@@ -341,6 +345,7 @@ impl Router {
         path: &'p str,
     ) -> Result<Found<'_, 'p>, Problem> {
         path::check(path).map_err(|bad| Problem::bad_request("bad-path", bad.0))?;
+        let path = if path == ERRORS_PAGE { "/docs" } else { path };
         if let Some((version, rest)) = path::fold(path) {
             let Ok(matched) = self.below.at(rest) else { return Err(unknown_path()) };
             let route = by_method(matched.value.iter().copied(), method)?;

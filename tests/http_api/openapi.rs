@@ -109,6 +109,19 @@ async fn every_route_is_described_in_both_versions_and_on_the_page() {
 }
 
 #[tokio::test]
+async fn the_type_of_a_problem_leads_to_what_its_code_means() {
+    let server = start().await;
+    let problem = server.connect().await.request("GET /nowhere", "").await.json();
+    let (path, code) = problem["type"].as_str().and_then(|it| it.split_once('#')).expect("a place");
+    assert_eq!(problem["code"], code);
+    let page = server.connect().await.request(&format!("GET {path}"), "").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.body.contains(&format!("id=\"{code}\"")), "{code}");
+    let other = server.connect().await.request(&format!("POST {path}"), "").await;
+    assert_eq!((other.status, other.header("allow")), (405, Some("GET")));
+}
+
+#[tokio::test]
 async fn the_test_clock_is_described_only_where_there_is_one() {
     let description = read(&start().await).await;
     assert!(description.pointer("/paths/~1livez").is_some());

@@ -376,8 +376,8 @@ pub(super) const fn of(operation: Operation) -> About {
         Operation::ReadDescription => about(OPERATION, "This description", "OpenAPI 3.1, as JSON.")
             .answers(200, Media("application/json")),
         Operation::ReadPage => {
-            about(OPERATION, "This description, to be read", "One page, without scripts.")
-                .answers(200, Media("text/html"))
+            let text = "One page, without scripts. Also at `/docs/errors`, where `type` of an error leads.";
+            about(OPERATION, "This description, to be read", text).answers(200, Media("text/html"))
         }
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         "type": "object",
         "required": ["type", "title", "status", "detail", "instance", "code", "correlationId"],
         "properties": {
-            "type": text("Names the code."),
+            "type": text("Where the code is explained, on this server."),
             "title": text("The status in words."),
             "status": { "type": "integer" },
             "detail": text("What is wrong, for people: the words may change."),
