@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
-use farebox::domain::ids::CorrelationId;
+use farebox::domain::ids::{CorrelationId, InstanceId};
 use farebox::domain::refusal::Refusal;
 use farebox::explain::explain_directory;
 use farebox::http::explanation_json;
@@ -140,15 +140,26 @@ pub(crate) enum TokenRole {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Token {
-    /// The data directory whose key signs.
-    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR")]
-    pub(crate) data: PathBuf,
+    /// The data directory whose first key signs, unless --key names another.
+    #[arg(long, env = "FAREBOX_DATA", value_name = "DIR", required_unless_present = "key")]
+    pub(crate) data: Option<PathBuf>,
+    /// A private key that signs, in PEM (PKCS#8): one that was registered later.
+    #[arg(long, value_name = "FILE", requires = "kid")]
+    pub(crate) key: Option<PathBuf>,
+    /// The id that its public half is registered by.
+    #[arg(long, value_name = "ID", requires = "key")]
+    pub(crate) kid: Option<String>,
     /// Whose token.
     #[arg(long)]
     pub(crate) role: TokenRole,
     /// An instance that a client's token is for; may be repeated.
-    #[arg(long = "instance", value_name = "ID", required_if_eq("role", "client"))]
-    pub(crate) instances: Vec<String>,
+    #[arg(
+        long = "instance",
+        value_name = "ID",
+        value_parser = instance,
+        required_if_eq("role", "client")
+    )]
+    pub(crate) instances: Vec<InstanceId>,
     /// How long the token holds: a number and s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = duration, value_name = "TIME")]
     pub(crate) expires: Duration,
@@ -288,6 +299,13 @@ fn key_file(text: &str) -> Result<KeyFile, String> {
     }
 }
 
+/// Reads the id of an instance: another spelling would name nothing (spec 2.2).
+fn instance(text: &str) -> Result<InstanceId, String> {
+    InstanceId::parse(text).ok_or_else(|| {
+        "an instance's id is a UUID in lower case: `GET /instances` lists them".to_owned()
+    })
+}
+
 /// The longest that a token may hold: ten years.
 const EXPIRES_SECONDS_MAX: u64 = 3650 * 86_400;
 
@@ -342,7 +360,31 @@ mod tests {
     fn a_client_token_names_an_instance() {
         let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
         assert!(parse("farebox token --data d --role client").is_err());
-        assert!(parse("farebox token --data d --role client --instance i").is_ok());
+        let id = "0f2d1a30-5f2b-4d43-8e6a-27d0f3f4c111";
+        assert!(parse(&format!("farebox token --data d --role client --instance {id}")).is_ok());
+        for other in ["notauuid", "", &id.to_uppercase(), &id.replace('-', "")] {
+            let refused = parse(&format!("farebox token --data d --role client --instance {other}"));
+            let said = refused.map(|_| ()).expect_err("it names nothing").to_string();
+            assert!(said.contains("a UUID in lower case"), "{said}");
+        }
         assert!(parse("farebox token --data d --role administration").is_ok());
+    }
+
+    #[test]
+    fn a_token_is_signed_by_the_directorys_key_or_by_one_with_its_id() {
+        let parse = |line: &str| {
+            let line = format!("farebox token --role administration {line}");
+            Arguments::try_parse_from(line.trim().split(' ')).is_ok()
+        };
+        for (line, fine) in [
+            ("--data d", true),
+            ("--key f --kid k", true),
+            ("--data d --key f --kid k", true),
+            ("--key f", false),
+            ("--data d --kid k", false),
+            ("--kid k", false),
+        ] {
+            assert_eq!(parse(line), fine, "{line}");
+        }
     }
 }

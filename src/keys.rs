@@ -130,21 +130,38 @@ pub(crate) fn print_token(token: &Token) -> Result<(), String> {
         TokenRole::Administration => (ADMINISTRATION, Role::Administration),
         TokenRole::Client => (CLIENT, Role::Client),
     };
-    let path = pem_path(&token.data, id);
-    let private_pem = fs::read_to_string(&path).map_err(|error| {
-        format!(
-            "`{}`: {error}; the first `farebox serve` of a new directory makes the keys, and nobody \
-             can make them again: restore this file from a copy",
-            path.display()
-        )
-    })?;
+    let (private_pem, key_id) = match (&token.key, &token.kid, &token.data) {
+        (Some(path), Some(kid), _) => {
+            let read = fs::read_to_string(path);
+            (read.map_err(|error| format!("`{}`: {error}", path.display()))?, kid.as_str())
+        }
+        (_, _, Some(data)) => (own_private_half(data, id)?, id),
+        (_, _, None) => return Err("say --data, or --key and --kid".to_owned()),
+    };
     let request = TokenRequest {
         role,
-        instances: token.instances.clone(),
+        instances: token.instances.iter().map(ToString::to_string).collect(),
         expires_in: token.expires,
         issuer: token.issuer.clone(),
         now: SystemClock::new().system(),
-        key_id: id.to_owned(),
+        key_id: key_id.to_owned(),
     };
     say(&sign(&private_pem, &request).map_err(|error| error.to_string())?)
+}
+
+/// The private half of the pair that the first start made, or what to do where there is none.
+fn own_private_half(data: &Path, id: &str) -> Result<String, String> {
+    let path = pem_path(data, id);
+    fs::read_to_string(&path).map_err(|error| {
+        let what_to_do = if !data.is_dir() {
+            "there is no such data directory: `farebox serve` makes one, with its keys"
+        } else if error.kind() != io::ErrorKind::NotFound {
+            "only whoever serves the directory can read its keys"
+        } else {
+            "only the first start of a directory makes this pair, and only if it is given no key of \
+             that kind: sign with --key FILE --kid ID, or restore the file from a copy if it was \
+             there"
+        };
+        format!("`{}`: {error}; {what_to_do}", path.display())
+    })
 }

@@ -11,7 +11,8 @@ async fn a_token_is_one_line_and_needs_no_lock() {
     let data = home.path().join("data");
     let served = serve(&data).await; // It holds the lock.
     let data = text(&data);
-    let client = ["--role", "client", "--instance", "a", "--instance", "b", "--expires", "90s"];
+    let [a, b] = ["0f2d1a30-5f2b-4d43-8e6a-27d0f3f4c111", "0f2d1a30-5f2b-4d43-8e6a-27d0f3f4c222"];
+    let client = ["--role", "client", "--instance", a, "--instance", b, "--expires", "90s"];
     for arguments in [&["--role", "administration"][..], &client] {
         let ran = ran(&[&["token", "--data", data], arguments].concat()).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
@@ -22,6 +23,8 @@ async fn a_token_is_one_line_and_needs_no_lock() {
     for (arguments, words) in [
         (&["--role", "client"][..], "--instance"),
         (&["--role", "emperor"], "emperor"),
+        (&["--role", "client", "--instance", "notauuid"], "`GET /instances` lists them"),
+        (&["--role", "administration", "--key", "k.pem"], "--kid"),
         (&["--role", "administration", "--expires", "soon"], "such as `90s`"),
         (&[], "--role"),
     ] {
@@ -73,6 +76,8 @@ async fn every_command_explains_every_flag() {
             &["token"],
             &[
                 "--data <DIR>",
+                "--key <FILE>",
+                "--kid <ID>",
                 "--role <ROLE>",
                 "--instance <ID>",
                 "--expires <TIME>",

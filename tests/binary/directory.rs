@@ -72,7 +72,7 @@ async fn what_cannot_be_a_data_directory_is_refused_in_a_sentence() {
         check_fails(
             &["token", "--role", "administration", "--data", text(data)],
             2,
-            &[text(data), "`farebox serve` of a new directory makes the keys"],
+            &[text(data), "there is no such data directory: `farebox serve` makes one"],
         )
         .await;
         assert!(!data.is_dir(), "looking makes nothing");

@@ -167,6 +167,46 @@ async fn a_key_that_cannot_be_given_is_named_with_its_flag_and_file() {
     assert!(!data.exists(), "everything is read before anything is made");
 }
 
+/// After a rotation the directory's own pair is dead; tokens are then signed by the new key.
+#[tokio::test]
+async fn a_token_can_be_signed_by_a_key_that_was_registered_later() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let (shop, private) = (pair(), home.path().join("shop-2.pem"));
+    fs::write(&private, &shop.private_pem).unwrap();
+    let served = serve(&data).await;
+    let mut admin = served.administration().await;
+    let keys = json!([{"id": "shop-2", "publicKey": shop.public_pem}]).to_string();
+    assert_eq!(status(&mut admin, "PUT /api/v1.1/client-keys", &keys).await, 200);
+    assert_eq!(status(&mut admin, "DELETE /api/v1.1/client-keys/client-1", "").await, 200);
+    let instance = "0f2d1a30-5f2b-4d43-8e6a-27d0f3f4c111";
+    let client = ["token", "--role", "client", "--instance", instance];
+    for (arguments, expected) in [
+        (["--data", text(&data), "--expires", "1h"], 401),
+        (["--key", text(&private), "--kid", "shop-2"], 403),
+    ] {
+        let token = ran(&[&client[..], &arguments].concat()).await;
+        assert_eq!(token.code, Some(0), "{token:?}");
+        let mut client = served.caller(token.stdout.trim_end().to_owned());
+        let list = "GET /api/v1.1/public-keys";
+        assert_eq!(status(&mut client, list, "").await, expected, "{arguments:?}");
+    }
+    served.stop().await;
+
+    fs::remove_file(data.join("keys/client-1.pem")).unwrap();
+    let missing = home.path().join("missing");
+    for (arguments, words) in [
+        (["--data", text(&data)], "client-1.pem`: No such file"),
+        (["--data", text(&data)], "sign with --key FILE --kid ID"),
+        (["--data", text(&missing)], "there is no such data directory"),
+    ] {
+        check_fails(&[&client[..], &arguments].concat(), 2, &[words]).await;
+    }
+    let key = ["--key", text(&missing), "--kid", "shop-2"];
+    check_fails(&[&client[..], &key].concat(), 2, &["missing`: No such file"]).await;
+    assert!(!missing.exists());
+}
+
 #[tokio::test]
 async fn what_was_answered_about_keys_outlives_a_kill() {
     let home = tempfile::tempdir().unwrap();
