@@ -76,7 +76,8 @@ pub(super) const fn of(operation: Operation) -> About {
             KEYS,
             "Save administration keys",
             "Tokens signed by the private half of one may do everything. A key of an id that is \
-             registered replaces it. It counts from the next request on.",
+             registered replaces it. It counts from the next request on. The key of the example \
+             is for trying only: take it as public, its private half too, and send your own.",
         )
         .body("NewKeys")
         .answers(200, Nothing)
