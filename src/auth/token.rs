@@ -49,13 +49,17 @@ pub(super) fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
     else {
         return Err("its parts must be base64url without padding, in the canonical form");
     };
-    let header: Header = object(&header).ok_or("its header must be an object with an `alg`")?;
+    // Also in what is not read: there `serde_json` would let it pass.
+    let (Ok(header), Ok(payload)) = (str::from_utf8(&header), str::from_utf8(&payload)) else {
+        return Err("its header and payload must be UTF-8");
+    };
+    let header: Header = object(header).ok_or("its header must be an object with an `alg`")?;
     if header.crit.or(header.zip).or(header.b64).is_some() {
         return Err("its header must do without `crit`, `zip` and `b64`");
     }
     let algorithm = Algorithm::named(&header.alg)
         .ok_or("its `alg` must be one of RS256, RS384, RS512, PS256, ES256, ES384, EdDSA")?;
-    let claims: Claims = object(&payload).ok_or(BAD_CLAIMS)?;
+    let claims: Claims = object(payload).ok_or(BAD_CLAIMS)?;
     Ok(Parsed { algorithm, claims, message, signature, signature_bytes })
 }
 
@@ -64,8 +68,8 @@ fn decode(part: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(part).ok()
 }
 
-fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-    serde_json::from_slice(json).ok().map(|Object(value)| value)
+fn object<T: DeserializeOwned>(json: &str) -> Option<T> {
+    serde_json::from_str(json).ok().map(|Object(value)| value)
 }
 
 /// The header, as far as it is read: `kid`, `jwk`, `jku`, `x5u` and `x5c` offer keys, and the only

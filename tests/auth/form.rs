@@ -122,6 +122,38 @@ fn a_token_is_refused_that_was_signed_in_another_spelling() {
     ]);
 }
 
+/// JSON is UTF-8, also in what is not read: another reader might see something else there.
+#[test]
+fn a_token_that_is_not_utf8_is_refused() {
+    let signed = |header: &[u8], payload: &[u8]| {
+        let message = format!("{}.{}", base64url(header), base64url(payload));
+        let signature = KEYS.sign("EdDSA", message.as_bytes());
+        format!("{message}.{}", base64url(signature))
+    };
+    let (head, body) = (header("EdDSA"), Payload::client("ed25519").with("note", r#""?""#).json());
+    let with = |text: &str, bytes: &[u8]| {
+        let (before, after) = text.split_once('?').expect("a place");
+        [before.as_bytes(), bytes, after.as_bytes()].concat()
+    };
+    let noted = head.replace('}', r#","note":"?"}"#);
+    let (verifier, _) = verifier();
+    let fine = signed(&with(&noted, "é".as_bytes()), &with(&body, "é".as_bytes()));
+    assert!(verifier.verify(&fine).is_ok(), "what is UTF-8 is fine");
+    let bad: [(&str, &[u8]); 5] = [
+        ("no start", b"\xff"),
+        ("cut short", b"\xc3"),
+        ("overlong", b"\xc0\xaf"),
+        ("a surrogate", b"\xed\xa0\x80"),
+        ("above all planes", b"\xf4\x90\x80\x80"),
+    ];
+    check_refused(bad.into_iter().flat_map(|(what, bytes)| {
+        [
+            (format!("{what} in the payload"), signed(head.as_bytes(), &with(&body, bytes))),
+            (format!("{what} in the header"), signed(&with(&noted, bytes), body.as_bytes())),
+        ]
+    }));
+}
+
 #[test]
 fn a_header_that_wants_to_be_understood_is_refused() {
     let payload = Payload::client("ed25519").json();
