@@ -1,7 +1,7 @@
 //! Every metric's name, unit, labels and meaning. The library only reports; the program decides
 //! where to.
 
-/// Tokens that were signed by a registered key of one class and claim the other. No labels. Never
+/// Tokens that were signed by a registered client key and claim administration. No labels. Never
 /// anything but 0 in peace: whoever holds that key is trying to pass for more than it is. Raise an
 /// alarm on any growth; the log names the key.
 pub const AUTH_ROLE_FORGERIES_TOTAL: &str = "farebox_auth_role_forgeries_total";
@@ -56,7 +56,7 @@ pub fn describe() {
     describe_counter!(
         AUTH_ROLE_FORGERIES_TOTAL,
         Unit::Count,
-        "tokens that claim a role their registered key does not have"
+        "tokens of client keys that claim administration"
     );
     describe_histogram!(JOURNAL_BATCH_RECORDS, Unit::Count, "records in one committed batch");
     describe_histogram!(JOURNAL_SYNC_SECONDS, Unit::Seconds, "time of one sync of a batch");

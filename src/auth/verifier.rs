@@ -29,8 +29,8 @@ const REMEMBERED_TOKENS: usize = 65_536;
 const REMEMBERED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The same words for a key that is not there: ids of keys cannot be guessed from answers.
-const BAD_SIGNATURE: &str =
-    "no registered key of the name in `cnf.jwk.kid` and of the family of `alg` signed it";
+const BAD_SIGNATURE: &str = "no registered key of the kind in `cnf.jwk.kty`, of the name in \
+    `cnf.jwk.kid` and of the family of `alg` signed it";
 
 const FORGED_ROLE: &str = "its `cnf.jwk.kty` is not what its key is registered as";
 
@@ -171,11 +171,26 @@ impl Verifier {
         Ok(Verified { principal, ends_ms })
     }
 
-    /// The registered key that signed the token. Takes as long where there is no such key, or one
-    /// of another family, as where the signature is wrong (C16).
+    /// The registered key that signed the token: one of the class that it claims, or a client's that
+    /// claims administration.
     fn signer<'a>(&self, known: &'a Known, token: &Parsed<'_>) -> Option<Signer<'a>> {
+        let claimed = token.claims.claimed_role();
+        self.signer_among(known, claimed, token).or_else(|| match claimed {
+            Role::Administration => self.signer_among(known, Role::Client, token),
+            Role::Client => None, // An administration key has no reason to claim less.
+        })
+    }
+
+    /// The key of this class that signed it. Takes as long where there is no such key, or one of
+    /// another family, as where the signature is wrong (C16).
+    fn signer_among<'a>(
+        &self,
+        known: &'a Known,
+        role: Role,
+        token: &Parsed<'_>,
+    ) -> Option<Signer<'a>> {
         let named = known
-            .find(token.claims.claimed_role(), token.claims.key_id())
+            .find(role, token.claims.key_id())
             .filter(|signer| signer.holder.key.family == token.algorithm.family)
             .filter(|signer| signer.holder.key.may_have_made(&token.signature_bytes));
         let Some(signer) = named else {
@@ -237,17 +252,9 @@ impl Known {
         }
     }
 
-    /// Looks among the keys of the claimed role first. If the id is only in the other class, that
-    /// key decides whether this is a stranger or the holder of that key claiming too much.
-    fn find(&self, claimed: Role, id: &str) -> Option<Signer<'_>> {
-        let other = match claimed {
-            Role::Administration => Role::Client,
-            Role::Client => Role::Administration,
-        };
-        [claimed, other].into_iter().find_map(|role| {
-            let found = self.of(role).get_key_value(id);
-            found.map(|(key_id, holder)| Signer { key_id, role, holder })
-        })
+    fn find(&self, role: Role, id: &str) -> Option<Signer<'_>> {
+        let found = self.of(role).get_key_value(id);
+        found.map(|(key_id, holder)| Signer { key_id, role, holder })
     }
 }
 
@@ -293,7 +300,7 @@ pub enum Unauthorized {
     Invalid {
         /// What is wrong with it. Never tells whether a key is registered.
         reason: &'static str,
-        /// A registered key signed it, and it claims the role of another class: an alarm, already
+        /// A registered client key signed it, and it claims administration: an alarm, already
         /// counted and logged.
         forged_role: bool,
     },
