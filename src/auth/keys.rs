@@ -10,8 +10,9 @@ use aws_lc_rs::signature::{
     ParsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use jsonwebtoken::DecodingKey;
+use serde_json::Value;
 
 /// The longest id of a key, in characters.
 pub const KEY_ID_CHARS_MAX: usize = 128;
@@ -202,10 +203,39 @@ fn der_of_pem(pem: &str) -> Result<Vec<u8>, BadKey> {
         .trim_ascii()
         .strip_prefix("-----BEGIN PUBLIC KEY-----")
         .and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----"))
-        .ok_or(BadKey::NotPem)?;
+        .ok_or_else(|| if is_private(pem) { BadKey::Private } else { BadKey::NotPem })?;
     // A second block would leave dashes in here, which base64 refuses.
     let digits: String = body.chars().filter(|digit| !digit.is_ascii_whitespace()).collect();
-    STANDARD.decode(digits).map_err(|_| BadKey::NotPem)
+    let der = STANDARD.decode(digits).map_err(|_| BadKey::NotPem)?;
+    if is_private_der(&der) { Err(BadKey::Private) } else { Ok(der) }
+}
+
+/// Whether a text that is no PEM gives a secret away all the same: as a JWK, or in bare base64. Who
+/// sent it must hear that it is to be replaced.
+fn is_private(text: &str) -> bool {
+    if let Ok(jwk) = serde_json::from_str::<Value>(text) {
+        let set = jwk.get("keys").and_then(Value::as_array);
+        let has_secret = |key: &Value| key.get("d").or(key.get("k")).is_some();
+        return has_secret(&jwk) || set.into_iter().flatten().any(has_secret);
+    }
+    let digits = text.chars().filter(|digit| !digit.is_ascii_whitespace() && *digit != '=');
+    let standard = digits.map(|digit| match digit {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    });
+    STANDARD_NO_PAD.decode(standard.collect::<String>()).is_ok_and(|der| is_private_der(&der))
+}
+
+/// PKCS#8, PKCS#1 and SEC 1 begin with a version of 0 or 1, and no public key does.
+fn is_private_der(der: &[u8]) -> bool {
+    let content = match der {
+        [0x30, 0x82, _, _, content @ ..]
+        | [0x30, 0x81, _, content @ ..]
+        | [0x30, 0..=0x7f, content @ ..] => content,
+        _ => return false,
+    };
+    matches!(content, [2, 1, 0 | 1, ..])
 }
 
 fn pem_of_der(label: &str, der: &[u8]) -> String {
@@ -295,4 +325,42 @@ pub fn generate_key_pair() -> Result<KeyPair, super::SignError> {
         private_pem: pem_of_der("PRIVATE KEY", private.as_ref()),
         public_pem: pem_of_der("PUBLIC KEY", public.as_ref()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_known_in_whatever_form() {
+        let pair = generate_key_pair().unwrap();
+        let digits: String =
+            pair.private_pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let unpadded = digits.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"abc","d":"def"}"#;
+        // How the forms of an RSA key (PKCS#1) and of a curve's (SEC 1) begin.
+        let (rsa, curve) = ([0x30, 5, 2, 1, 0, 2, 0], [0x30, 5, 2, 1, 1, 4, 0]);
+        for text in [
+            pair.private_pem.clone(),
+            pem_of_der("RSA PRIVATE KEY", &rsa),
+            pem_of_der("PUBLIC KEY", &curve),
+            digits.clone(),
+            format!(" {digits}\n"),
+            unpadded,
+            STANDARD.encode(rsa),
+            STANDARD.encode(curve),
+            jwk.to_owned(),
+            format!(" {jwk}"),
+            format!(r#"{{"keys":[{{"kty":"OKP"}},{jwk}]}}"#),
+        ] {
+            assert_eq!(canonical_public_key(&text), Err(BadKey::Private), "{text}");
+        }
+        let public: String =
+            pair.public_pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"abc"}"#;
+        for text in ["", "AAAA", "{", "[]", "7", jwk, &public] {
+            assert_eq!(canonical_public_key(text), Err(BadKey::NotPem), "{text}");
+        }
+        assert!(canonical_public_key(&pair.public_pem).is_ok());
+    }
 }

@@ -34,8 +34,8 @@ pub enum Refusal {
     /// Without it nobody could administrate any more.
     #[error("it is the last administration key: save another one first")]
     LastKey,
-    /// Path, header and body name different instances.
-    #[error("path, `x-instance-id` and body name different instances")]
+    /// Path, query, header and body name different instances.
+    #[error("path, query, `x-instance-id` and body name different instances")]
     InstanceMismatch,
     /// One item and version twice in a table.
     #[error("{0}: name it once")]

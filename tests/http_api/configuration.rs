@@ -109,7 +109,7 @@ async fn a_bad_setting_is_refused_with_a_code_and_takes_the_good_ones_along() {
         }
     }
     for (body, code) in
-        [("[]", "no-items"), ("", "bad-json"), ("7", "bad-json"), ("[7]", "bad-type")]
+        [("[]", "no-items"), ("", "bad-json"), ("7", "bad-type"), ("[7]", "bad-type")]
     {
         let answer = server.admin("PATCH /api/v1.1/configuration", body).await;
         assert_eq!(answer.outcome(), (400, code.to_owned()), "{body}: {answer:?}");

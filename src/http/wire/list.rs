@@ -21,13 +21,17 @@ where
             (Ok(_), text) => {
                 let found = read::type_name(text.trim());
                 let detail = format!("the body must be a list, {found} found");
-                Fault { code: "bad-json", detail }
+                Fault { code: "bad-type", detail }
             }
         });
     }
     let wrapped = [b"{\"list\":", body, b"}"].concat();
     let whole = read::object::<Wrapped<S, W, MAX>>(&wrapped);
-    whole.map_err(|fault| Fault { detail: fault.detail.replace("`/list", "`"), ..fault })
+    whole.map_err(|fault| {
+        // What is wrong with the whole list needs no pointer.
+        let detail = fault.detail.replacen("`/list`: ", "", 1).replacen("`/list", "`", 1);
+        Fault { detail, ..fault }
+    })
 }
 
 /// Whether this is the first byte of the body that is not blank.
