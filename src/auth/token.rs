@@ -12,6 +12,7 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, Unexpected, Visitor,
 };
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::keys::Algorithm;
 use super::principal::Role;
@@ -21,9 +22,6 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// The last second of the year 9999: a later time is a mistake of units, or an attempt to overflow.
 pub(super) const SECONDS_MAX: u64 = 253_402_300_799;
-
-const BAD_CLAIMS: &str = "its payload must have `exp` and `iat` in whole seconds, a string `iss`, \
-    `cnf.jwk.kid`, `cnf.jwk.kty` of ADMIN or CLIENT, `aud` as a list, and no member twice";
 
 /// A token in parts. Nothing in it is proved.
 pub(super) struct Parsed<'a> {
@@ -59,7 +57,7 @@ pub(super) fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
     }
     let algorithm = Algorithm::named(&header.alg)
         .ok_or("its `alg` must be one of RS256, RS384, RS512, PS256, ES256, ES384, EdDSA")?;
-    let claims: Claims = object(payload).ok_or(BAD_CLAIMS)?;
+    let claims: Claims = object(payload).ok_or_else(|| flaw(payload))?;
     Ok(Parsed { algorithm, claims, message, signature, signature_bytes })
 }
 
@@ -70,6 +68,40 @@ fn decode(part: &str) -> Option<Vec<u8>> {
 
 fn object<T: DeserializeOwned>(json: &str) -> Option<T> {
     serde_json::from_str(json).ok().map(|Object(value)| value)
+}
+
+/// Which rule a payload breaks that could not be read: all of them hold whatever keys there are.
+fn flaw(payload: &str) -> &'static str {
+    let Ok(payload) = serde_json::from_str::<Value>(payload) else {
+        return "its payload must be JSON";
+    };
+    let Some(claims) = payload.as_object() else { return "its payload must be an object" };
+    let is_time = |time: &Value| time.as_u64().is_some_and(|seconds| seconds <= SECONDS_MAX);
+    let is_list =
+        |list: &Value| list.as_array().is_some_and(|all| all.iter().all(Value::is_string));
+    let jwk = claims.get("cnf").and_then(|cnf| cnf.get("jwk")).and_then(Value::as_object);
+    let in_jwk = |name| jwk.and_then(|jwk| jwk.get(name)).and_then(Value::as_str);
+    let rules = [
+        (
+            claims.get("exp").is_some_and(is_time),
+            "its `exp` must be there, in whole seconds since 1970",
+        ),
+        (
+            claims.get("iat").is_some_and(is_time),
+            "its `iat` must be there, in whole seconds since 1970",
+        ),
+        (claims.get("nbf").is_none_or(is_time), "its `nbf` must be in whole seconds since 1970"),
+        (claims.get("iss").is_some_and(Value::is_string), "its `iss` must be a string"),
+        (claims.get("aud").is_none_or(is_list), "its `aud` must be a list of strings"),
+        (jwk.is_some(), "its `cnf.jwk` must be an object"),
+        (in_jwk("kid").is_some(), "its `cnf.jwk.kid` must be a string, the id of a key"),
+        (
+            in_jwk("kty").and_then(Role::from_kty).is_some(),
+            "its `cnf.jwk.kty` must be ADMIN or CLIENT",
+        ),
+    ];
+    let broken = rules.into_iter().find(|(holds, _)| !holds);
+    broken.map_or("its payload must not have a member twice", |(_, rule)| rule)
 }
 
 /// The header, as far as it is read: `kid`, `jwk`, `jku`, `x5u` and `x5c` offer keys, and the only

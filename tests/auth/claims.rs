@@ -12,6 +12,37 @@ fn client() -> Payload {
     Payload::client("ed25519")
 }
 
+/// None of these rules has to do with keys, so saying which one failed gives nothing away.
+#[test]
+fn a_refusal_names_the_rule_that_failed() {
+    let (verifier, _) = verifier();
+    let future = (NOW_S + 60).to_string();
+    let twice = client().json().replacen('{', r#"{"iss":"a","#, 1);
+    let rows = [
+        (client().without("exp").json(), "its `exp` must be there, in whole seconds"),
+        (client().with("exp", "1700003600000").json(), "its `exp` must be there"),
+        (client().with("iat", "1.5").json(), "its `iat` must be there, in whole seconds"),
+        (client().with("nbf", "null").json(), "its `nbf` must be in whole seconds"),
+        (client().without("iss").json(), "its `iss` must be a string"),
+        (client().with("aud", "\"x\"").json(), "its `aud` must be a list of strings"),
+        (client().with("aud", "[5]").json(), "its `aud` must be a list of strings"),
+        (client().without("cnf").json(), "its `cnf.jwk` must be an object"),
+        (client().with("cnf", r#"{"jwk":[]}"#).json(), "its `cnf.jwk` must be an object"),
+        (client().with("cnf", r#"{"jwk":{"kty":"CLIENT"}}"#).json(), "its `cnf.jwk.kid` must be"),
+        (client().with("cnf", r#"{"jwk":{"kid":"x","kty":"admin"}}"#).json(), "ADMIN or CLIENT"),
+        (client().with("iat", &future).json(), "its `iat` is yet to come"),
+        (client().with("nbf", &future).json(), "its `nbf` is yet to come"),
+        (twice, "must not have a member twice"),
+        ("[]".to_owned(), "its payload must be an object"),
+        ("{".to_owned(), "its payload must be JSON"),
+    ];
+    for (payload, words) in rows {
+        let refused = verifier.verify(&token(&header("EdDSA"), &payload, "EdDSA"));
+        let said = refused.expect_err("refused").to_string();
+        assert!(said.contains(words), "{payload}: {said}");
+    }
+}
+
 #[test]
 fn an_expired_token_is_refused_at_once() {
     let (verifier, clock) = verifier();
