@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
+use farebox::config::{Idempotency, Sessions};
 use farebox::domain::ids::{CorrelationId, InstanceId};
 use farebox::domain::refusal::Refusal;
 use farebox::explain::explain_directory;
@@ -95,29 +96,63 @@ pub(crate) struct Serve {
     #[arg(
         long,
         env = "FAREBOX_IDEMPOTENCY_KEYS",
-        default_value_t = 1_000_000,
+        default_value = "1000000",
+        value_parser = limit,
         value_name = "NUMBER"
     )]
     pub(crate) idempotency_keys: usize,
-    /// How many of them one instance may have.
+    /// How many of them one instance may have: 250000, or all if there are fewer, unless said.
     #[arg(
         long,
         env = "FAREBOX_IDEMPOTENCY_KEYS_PER_INSTANCE",
-        default_value_t = 250_000,
+        value_parser = limit,
         value_name = "NUMBER"
     )]
-    pub(crate) idempotency_keys_per_instance: usize,
+    idempotency_keys_per_instance: Option<usize>,
     /// How many sessions may be live at once, at about 1 KB of memory each.
-    #[arg(long, env = "FAREBOX_SESSIONS", default_value_t = 1_000_000, value_name = "NUMBER")]
+    #[arg(
+        long,
+        env = "FAREBOX_SESSIONS",
+        default_value = "1000000",
+        value_parser = limit,
+        value_name = "NUMBER"
+    )]
     pub(crate) sessions: usize,
-    /// How many of them may be of one instance.
+    /// How many of them may be of one instance: 100000, or all if there are fewer, unless said.
     #[arg(
         long,
         env = "FAREBOX_SESSIONS_PER_INSTANCE",
-        default_value_t = 100_000,
+        value_parser = limit,
         value_name = "NUMBER"
     )]
-    pub(crate) sessions_per_instance: usize,
+    sessions_per_instance: Option<usize>,
+}
+
+impl Serve {
+    /// How many idempotency keys one instance may have.
+    pub(crate) fn idempotency_keys_per_instance(&self) -> Result<usize, String> {
+        let usual = Idempotency::default().keys_max_per_instance;
+        let said = self.idempotency_keys_per_instance;
+        share("--idempotency-keys", self.idempotency_keys, said, usual)
+    }
+
+    /// How many live sessions one instance may have.
+    pub(crate) fn sessions_per_instance(&self) -> Result<usize, String> {
+        let usual = Sessions::default().per_instance_max;
+        share("--sessions", self.sessions, self.sessions_per_instance, usual)
+    }
+}
+
+/// An instance's share of what there is in all.
+fn share(flag: &str, all: usize, said: Option<usize>, usual: usize) -> Result<usize, String> {
+    match said {
+        Some(said) if said > all => Err(format!(
+            "{flag}-per-instance {said} is more than {flag} {all}, which is for all instances: raise \
+             that one, or lower this one"
+        )),
+        Some(said) => Ok(said),
+        None => Ok(usual.min(all)),
+    }
 }
 
 /// A public key that is named on the command line.
@@ -299,6 +334,12 @@ fn key_file(text: &str) -> Result<KeyFile, String> {
     }
 }
 
+/// Reads how many there may be.
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "say a whole number from 1, such as `100000`".to_owned())
+}
+
 /// Reads the id of an instance: another spelling would name nothing (spec 2.2).
 fn instance(text: &str) -> Result<InstanceId, String> {
     InstanceId::parse(text).ok_or_else(|| {
@@ -348,6 +389,45 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_lets_something_in_and_an_instances_share_fits_the_whole() {
+        let parse = |line: &str| {
+            let line = format!("farebox serve --data d {line}");
+            let arguments = Arguments::try_parse_from(line.trim().split(' '));
+            let Command::Serve(serve) = arguments.map_err(|error| error.to_string())?.command
+            else {
+                return Err(format!("it is no `serve`: {line}"));
+            };
+            Ok((serve.idempotency_keys_per_instance()?, serve.sessions_per_instance()?))
+        };
+        for (line, expected) in [
+            ("", Ok((250_000, 100_000))),
+            ("--idempotency-keys 5 --sessions 7", Ok((5, 7))),
+            ("--idempotency-keys-per-instance 9 --sessions-per-instance 8", Ok((9, 8))),
+            ("--idempotency-keys 5 --idempotency-keys-per-instance 5", Ok((5, 100_000))),
+            (
+                "--idempotency-keys 5 --idempotency-keys-per-instance 6",
+                Err("--idempotency-keys-per-instance 6 is more than --idempotency-keys 5"),
+            ),
+            (
+                "--sessions 5 --sessions-per-instance 6",
+                Err("--sessions-per-instance 6 is more than --sessions 5"),
+            ),
+            ("--idempotency-keys abc", Err("say a whole number from 1, such as `100000`")),
+            ("--idempotency-keys 0", Err("say a whole number from 1")),
+            ("--idempotency-keys-per-instance 0", Err("say a whole number from 1")),
+            ("--sessions 0", Err("say a whole number from 1")),
+            ("--sessions-per-instance=-1", Err("say a whole number from 1")),
+        ] {
+            let found: Result<(usize, usize), String> = parse(line);
+            match (&found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(*found, expected, "{line}"),
+                (Err(said), Err(words)) => assert!(said.contains(words), "{line}: {said}"),
+                (Ok(_), Err(_)) | (Err(_), Ok(_)) => panic!("{line}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_key_has_an_id_and_a_file() {
         let expected = KeyFile { id: "ops".to_owned(), path: PathBuf::from("a=b.pem") };
         assert_eq!(key_file("ops=a=b.pem"), Ok(expected));
@@ -363,7 +443,8 @@ mod tests {
         let id = "0f2d1a30-5f2b-4d43-8e6a-27d0f3f4c111";
         assert!(parse(&format!("farebox token --data d --role client --instance {id}")).is_ok());
         for other in ["notauuid", "", &id.to_uppercase(), &id.replace('-', "")] {
-            let refused = parse(&format!("farebox token --data d --role client --instance {other}"));
+            let refused =
+                parse(&format!("farebox token --data d --role client --instance {other}"));
             let said = refused.map(|_| ()).expect_err("it names nothing").to_string();
             assert!(said.contains("a UUID in lower case"), "{said}");
         }

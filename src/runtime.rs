@@ -1,6 +1,7 @@
 //! The running server: logs, metrics, signals, the drain and its deadline.
 
 use std::io::IsTerminal as _;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,10 +69,10 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
     options.settings.idempotency = Idempotency {
         keep: arguments.idempotency_keep,
         keys_max: arguments.idempotency_keys,
-        keys_max_per_instance: arguments.idempotency_keys_per_instance,
+        keys_max_per_instance: arguments.idempotency_keys_per_instance()?,
     };
     options.settings.sessions =
-        Sessions { max: arguments.sessions, per_instance_max: arguments.sessions_per_instance };
+        Sessions { max: arguments.sessions, per_instance_max: arguments.sessions_per_instance()? };
     let given = keys::read(&arguments.administration_keys, &arguments.client_keys)?;
     let Serve { listen, data, issuer, test_clock, .. } = arguments;
     let test_clock = test_clock.then(|| test_clock_for(&data));
@@ -106,6 +107,13 @@ async fn run(arguments: Serve, metrics: PrometheusHandle) -> Result<Ending, Stri
     let stop = stop_signal(failure.clone())?;
     let _ = say(&format!("farebox listening on http://{address}")); // Its reader may have gone.
     tracing::info!(%address, "listening");
+    if !is_near(address.ip()) {
+        tracing::warn!(
+            %address,
+            "tokens come in clear, and this address may be reached from outside: listen on a \
+             loopback or private one, with a proxy that does TLS in front"
+        );
+    }
     let left = http::serve(listener, server, stop).await;
     if let Some(why) = failure.borrow_and_update().clone() {
         return Err(format!("stopped after a failure: {why}; a restart replays the journal"));
@@ -148,6 +156,14 @@ fn connections_that_fit(wanted: u32) -> Result<u32, String> {
     Ok(u32::try_from(left).unwrap_or(wanted))
 }
 
+/// Whether only this machine or a private network reaches an address.
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 /// A new directory starts now, any other where it has got to.
 fn test_clock_for(data: &Path) -> Arc<TestClock> {
     let mut files = std::fs::read_dir(data.join("journal")).into_iter().flatten().flatten();
@@ -175,4 +191,33 @@ fn stop_signal(
             _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_is_what_no_stranger_reaches() {
+        for (address, near) in [
+            ("127.0.0.1", true),
+            ("127.8.0.1", true),
+            ("10.1.2.3", true),
+            ("172.16.0.1", true),
+            ("192.168.1.1", true),
+            ("169.254.1.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("172.32.0.1", false),
+            ("203.0.113.7", false),
+            ("2001:db8::1", false),
+            ("::ffff:203.0.113.7", false),
+        ] {
+            assert_eq!(is_near(address.parse().expect("an address")), near, "{address}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::process::{Process, check_fails, farebox, ran, run, serve, text, through_shell};
+use crate::process::{Process, Served, check_fails, farebox, ran, run, serve, text, through_shell};
 
 #[tokio::test]
 async fn a_token_is_one_line_and_needs_no_lock() {
@@ -31,6 +31,30 @@ async fn a_token_is_one_line_and_needs_no_lock() {
         check_fails(&[&["token", "--data", data], arguments].concat(), 2, &[words]).await;
     }
     served.stop().await;
+}
+
+/// Before anything is made: a limit that lets nobody in, or that another one makes meaningless.
+#[tokio::test]
+async fn limits_that_make_no_sense_are_refused_and_an_address_for_strangers_is_warned_of() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let serving = ["serve", "--data", text(&data), "--listen", "0.0.0.0:0"];
+    for (flags, words) in [
+        (&["--sessions", "0"][..], "say a whole number from 1"),
+        (&["--idempotency-keys", "abc"], "say a whole number from 1"),
+        (
+            &["--sessions", "2", "--sessions-per-instance", "3"],
+            "--sessions-per-instance 3 is more than --sessions 2",
+        ),
+    ] {
+        check_fails(&[&serving[..], flags].concat(), 2, &[words]).await;
+    }
+    assert!(!data.exists(), "everything is looked at before anything is made");
+    let mut served = Served::from(farebox(&serving), &data).await;
+    served.process.logs("tokens come in clear").await;
+    served.stop().await;
+    let said = serve(&data).await.stop().await;
+    assert!(!said.contains("tokens come in clear"), "{said}");
 }
 
 #[tokio::test]
