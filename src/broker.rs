@@ -2,6 +2,7 @@
 //! more; see the crate's documentation for an example.
 
 mod calls;
+mod components;
 mod keyed;
 mod keys;
 mod open;
@@ -12,7 +13,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-pub use crate::actors::{AccessAnswer, ActionsChange, Answer, InstancePage, LineItemView, Receipt};
+pub use self::components::{HolderView, WaiterView};
+pub use crate::actors::{
+    AccessAnswer, ActionsChange, Answer, BeginSession, InstancePage, LeaseAnswer, LicenseChange,
+    LineItemView, ProductChange, Receipt, Registered, Registration,
+};
 use open::Passes;
 pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};
@@ -411,6 +416,8 @@ impl Broker {
     /// # Errors
     /// If the journal had failed.
     pub async fn close(&self) -> Result<(), BrokerError> {
+        self.core().gate.shut();
+        self.dismiss_waiting().await;
         self.core().gate.close().await;
         open::stop_snapshots(&self.inner).await;
         let journal = self.journal().clone();

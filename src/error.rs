@@ -34,6 +34,12 @@ pub enum BrokerError {
         /// Whose limit it is, in words.
         whose: &'static str,
     },
+    /// Too many checkouts wait in line.
+    #[error("{limit} checkouts wait in line, the limit: come back, or do not wait")]
+    LineFull {
+        /// The limit that was met: of the pool, the session or the instance.
+        limit: usize,
+    },
     /// Something else was asked under this idempotency key.
     #[error("the idempotency key was used for another request: use a key once, with one request")]
     KeyReused,
@@ -138,6 +144,7 @@ impl BrokerError {
             BrokerError::Overloaded { .. } => "overloaded",
             BrokerError::SessionBusy { .. } => "session-busy",
             BrokerError::SessionQuota { .. } => "session-quota",
+            BrokerError::LineFull { .. } => "line-full",
             BrokerError::KeyReused => "key-reused",
             BrokerError::KeyInProgress => "in-progress",
             BrokerError::KeyQuota { .. } => "key-quota",
@@ -159,6 +166,7 @@ impl BrokerError {
             | BrokerError::Overloaded { .. }
             | BrokerError::SessionBusy { .. }
             | BrokerError::SessionQuota { .. }
+            | BrokerError::LineFull { .. }
             | BrokerError::KeyReused
             | BrokerError::KeyInProgress
             | BrokerError::KeyQuota { .. }

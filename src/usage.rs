@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::domain::catalogue::InstanceEntry;
 use crate::domain::ids::{Document, InstanceNumber, Sequence, Text};
+use crate::domain::tokens::Tokens;
 use crate::domain::usage::{Outcome, UsageRow, rows};
 use crate::journal::{self, Directory, ReadError, TornTail, format};
 use crate::json::{Bracket, Json};
@@ -93,7 +94,11 @@ impl<'a> UsageLine<'a> {
         let posting = movement.map(|movement| movement.posting);
         let tokens = match (outcome, movement) {
             (_, None) => "0".to_owned(),
-            (Outcome::Refunded(_), Some(movement)) => format!("-{}", movement.tokens),
+            (Outcome::Refunded(_) | Outcome::CheckedIn(_), Some(movement))
+                if movement.tokens != Tokens::ZERO =>
+            {
+                format!("-{}", movement.tokens)
+            }
             (_, Some(movement)) => movement.tokens.to_string(),
         };
         [

@@ -3,18 +3,21 @@
 //! snapshots with both. How long idempotency keys are kept it need not know: the snapshots say up to
 //! when they have forgotten some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::actors::Versioned;
 use crate::actors::recovery::State;
 use crate::broker::{OpenError, lock_journal};
 use crate::domain::charge::Verdict;
+use crate::domain::components::{Hold, HoldKind, LeaseChange, LeaseEvent, Taken};
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{LineItemNumber, Sequence};
+use crate::domain::ids::{LineItemNumber, Sequence, SessionId};
 use crate::domain::line_item::Balance;
+use crate::domain::session::State as SessionState;
 use crate::domain::tokens::Tokens;
 use crate::domain::usage::Reconciler;
 use crate::journal::{
@@ -111,9 +114,11 @@ pub fn verify(path: &Path) -> Result<Report, VerifyError> {
     if let Some(wrong) = wrong {
         return Err(at(&walk.end, &wrong));
     }
-    if snapshots_unusable.is_none()
-        && let Err((record, wrong)) = check.snapshots(&walk)
-    {
+    let found = match check.holders() {
+        Ok(()) if snapshots_unusable.is_none() => check.snapshots(&walk),
+        found => found,
+    };
+    if let Err((record, wrong)) = found {
         let stop = &mut |_, _: &[u8]| ControlFlow::Break(());
         let there = journal::walk(&disk, record, stop).map_err(judged)?;
         return Err(at(&there.end, &wrong));
@@ -157,6 +162,7 @@ fn load_snapshots(path: &Path, state: &mut State) -> Result<Option<Mark>, String
         }
     });
     unreadable?;
+    state.loaded();
     watermark.map_err(|error| error.to_string())
 }
 
@@ -202,7 +208,7 @@ impl Check {
                 (&[], &closed.refunds, 0)
             }
             Event::AutomaticCharge(charge) => (&charge.verdicts, &charge.refunds, 1),
-            Event::ActionsSet { .. } => (&[], &[], 0),
+            Event::ActionsSet { .. } | Event::Lease(_) => (&[], &[], 0),
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
@@ -218,7 +224,8 @@ impl Check {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => return Ok(()),
+            | Event::Answered
+            | Event::Provisioned(_) => return Ok(()),
         };
         let mut touched: BTreeMap<LineItemNumber, Balance> = BTreeMap::new();
         let wrong = |what: &str| format!("record {sequence}: {what}");
@@ -257,6 +264,9 @@ impl Check {
             let balance = self.touch(&mut touched, *number);
             balance.counters = balance.counters.only(actions);
         }
+        if let Event::Lease(event) = &record.event {
+            self.leased(&mut touched, event).map_err(wrong)?;
+        }
         let postings = record.event.postings();
         for posting in postings {
             let sum = touched.remove(&posting.line_item);
@@ -276,6 +286,88 @@ impl Check {
             Some(number) => Err(wrong(&format!("line item {number} changes without a posting"))),
             None => Ok(()),
         }
+    }
+
+    /// What a lease takes and gives back. Seats are counted at the end: whether one is new, or
+    /// free, is a matter of all that a session holds.
+    fn leased(
+        &self,
+        touched: &mut BTreeMap<LineItemNumber, Balance>,
+        event: &LeaseEvent,
+    ) -> Result<(), &'static str> {
+        for posting in &event.postings {
+            self.touch(touched, posting.line_item).seats = posting.after.seats;
+        }
+        let add = |sum: &mut Tokens, tokens| {
+            *sum = sum.checked_add(tokens).ok_or("a checkout passes every limit")?;
+            Ok::<(), &'static str>(())
+        };
+        match &event.change {
+            LeaseChange::CheckedOut(taken) => {
+                for (_, taken) in taken {
+                    let Some(pool) = taken.pool() else { continue };
+                    let balance = self.touch(touched, pool.number);
+                    match taken {
+                        Taken::Nothing | Taken::Held(HoldKind::Trial | HoldKind::Seat { .. }) => {}
+                        Taken::Held(HoldKind::Tokens { .. }) => {
+                            add(&mut balance.held, taken.tokens())?;
+                        }
+                        Taken::Spent { .. } => add(&mut balance.used, taken.tokens())?,
+                    }
+                }
+            }
+            LeaseChange::CheckedIn(released) | LeaseChange::Ended((_, released)) => {
+                for Hold { kind, .. } in released {
+                    let Some(pool) = kind.pool() else { continue };
+                    let balance = self.touch(touched, pool.number);
+                    let left = balance.held.checked_sub(kind.tokens());
+                    balance.held = left.ok_or("more is given back than is held")?;
+                }
+            }
+            LeaseChange::Begun(_) | LeaseChange::Extended(_) | LeaseChange::Denied(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What is held of every pool is what the running sessions hold, seats and all.
+    fn holders(&self) -> Result<(), (Sequence, String)> {
+        let mut held: BTreeMap<LineItemNumber, (Tokens, u64)> = BTreeMap::new();
+        let leases = || {
+            self.state.sessions.values().filter_map(|session| match &session.state.state {
+                SessionState::Leased(lease) => Some((session.state.id, lease)),
+                SessionState::Idle { .. }
+                | SessionState::Active(_)
+                | SessionState::Ended { .. } => None,
+            })
+        };
+        let running: BTreeSet<SessionId> = leases().map(|(id, _)| id).collect();
+        for (_, lease) in leases() {
+            let partner = lease.offline.as_ref().and_then(|offline| offline.seat_of);
+            if !partner.is_some_and(|partner| running.contains(&partner)) {
+                held.entry(lease.license.number).or_default().1 += 1;
+            }
+            let mut seats = BTreeSet::new();
+            for Hold { kind, .. } in &lease.holds {
+                let Some(pool) = kind.pool() else { continue };
+                let (tokens, taken) = held.entry(pool.number).or_default();
+                *tokens = tokens.checked_add(kind.tokens()).unwrap_or(Tokens::MAX);
+                if kind.is_seat_in(pool.number) && seats.insert(pool.number) {
+                    *taken += 1;
+                }
+            }
+        }
+        for (number, balance) in &self.state.balances {
+            let (tokens, seats) = held.remove(number).unwrap_or_default();
+            let Versioned { state: Balance { held, seats: taken, .. }, last } = balance;
+            if (*held, *taken) != (tokens, seats) {
+                let wrong = format!(
+                    "pool {number} is said to have {held} tokens and {taken} seats held, running \
+                     sessions hold {tokens} and {seats}"
+                );
+                return Err((*last, wrong));
+            }
+        }
+        Ok(())
     }
 
     fn touch<'a>(
@@ -325,7 +417,8 @@ mod tests {
     fn a_refund_that_passes_what_its_action_gave_is_said_and_no_panic() {
         let (line_item, action) = (LineItemNumber::default(), ActionId::from_u128(1));
         let counters = Counters::new(vec![(action, Tokens::whole(1))]);
-        let balance = Balance { used: Tokens::whole(9), open_lines: 1, counters };
+        let balance =
+            Balance { used: Tokens::whole(9), open_lines: 1, counters, ..Balance::default() };
         let mut check = Check::default();
         check.recomputed.insert(line_item, balance);
         let refund = Refund {

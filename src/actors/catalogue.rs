@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 use super::Core;
 use super::directory::Versioned;
 use super::ledger::{Left, Nobody};
+use super::licensing::{LicenseChange, ProductChange, Registered, Registration};
 use super::reply::Reply;
 use super::rules::ActionsChange;
 use super::snapshot;
 use super::turn::{ExclusiveTurn, Instance};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry, Registry, Tenant, check_terms};
+use crate::domain::components::Provision;
 use crate::domain::configuration::{Configuration, Setting};
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{ConditionId, InstanceId, InstanceNumber, LineItemNumber, Sequence, Text};
@@ -94,6 +96,12 @@ pub(crate) enum CatalogueMessage {
     DeleteConditions(Placed<Option<ConditionId>, ()>),
     /// Of the line item of this name.
     ChangeActions(Placed<(String, ActionsChange), LineItemView>),
+    /// Products and their components.
+    ChangeProducts(ProductChange, Reply<()>),
+    /// Licences and their entitlements.
+    ChangeLicenses(Placed<LicenseChange, ()>),
+    /// An installation of a program.
+    Register(Placed<Registration, Registered>),
     /// Everything that changed since this was last asked, for a snapshot.
     TakeDirty(oneshot::Sender<Vec<Entry>>),
     /// What could not be written after all.
@@ -117,6 +125,7 @@ pub(super) struct Next {
     pub(super) catalogue: Option<Arc<InstanceCatalogue>>,
     created: Option<Arc<Instance>>,
     mapped: Option<LineItemNumber>,
+    provision: Option<Arc<Provision>>,
 }
 
 /// The sole writer of the catalogue.
@@ -128,6 +137,12 @@ pub(crate) struct CatalogueActor {
 pub(crate) struct CatalogueState {
     registry: Registry,
     dirty: Vec<Entry>,
+}
+
+impl CatalogueState {
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
 }
 
 impl CatalogueActor {
@@ -198,9 +213,11 @@ impl CatalogueActor {
             let nobody = (&self.core.quota, &[][..]);
             Arc::new(Instance::new(entry, shares, catalogue, &self.core.alarm, nobody))
         });
-        let mapped = matches!(record.event, Event::LineItemMapped { number: None, .. });
-        let mapped = mapped.then(|| LineItemNumber::new(sequence));
-        Next { registry, tenant, catalogue, created, mapped }
+        let is_new = matches!(record.event, Event::LineItemMapped { number: None, .. });
+        let provision = record.event.provision().cloned();
+        let pool = provision.as_ref().and_then(|provision| provision.new_pool(sequence));
+        let mapped = is_new.then(|| LineItemNumber::new(sequence)).or(pool);
+        Next { registry, tenant, catalogue, created, mapped, provision }
     }
 
     /// Makes it visible to decisions. Runs under the journal's lock: nothing may wait or fail here.
@@ -217,6 +234,9 @@ impl CatalogueActor {
         if let Some(number) = next.mapped {
             let balance = Versioned { state: Balance::default(), last: number.created() };
             self.core.directory.add_line_item(number, balance);
+        }
+        if let Some((instance, provision)) = instance.zip(next.provision.as_ref()) {
+            self.core.directory.provide(instance.entry.id, provision);
         }
         left.unwrap_or_default()
     }
@@ -312,7 +332,9 @@ impl CatalogueActor {
         // Deleted, here or elsewhere: its owner still knows whether a session uses it. Without the
         // turn of its instance a dead owner cannot be rebuilt, and counts as in use until it is.
         let balance = self.core.overheard_line_item(mapping.number).await?;
-        let in_use = balance.is_none_or(|balance| balance.state.open_lines > 0);
+        let in_use =
+            |balance: Versioned<Balance>| balance.state.open_lines > 0 || balance.state.is_held();
+        let in_use = balance.is_none_or(in_use);
         Ok(if in_use { Err(Refusal::RemovalPending) } else { Ok(Balance::default()) })
     }
 
@@ -421,6 +443,11 @@ impl Actor for CatalogueActor {
                     tenant.configuration.latest().clone()
                 });
             }
+            CatalogueMessage::ChangeProducts(change, reply) => {
+                self.change_products(change, reply, owned);
+            }
+            CatalogueMessage::ChangeLicenses(placed) => self.change_licenses(placed, owned).await,
+            CatalogueMessage::Register(placed) => self.register(placed, owned),
             CatalogueMessage::Outage { to, done } => {
                 let _ = done.send(self.record_outage(owned, to)); // Who asked may have gone.
             }

@@ -13,8 +13,10 @@ use super::line_item::{LineItemActor, LineItemMessage};
 use super::session::{SessionActor, SessionMessage};
 use super::snapshot::KeptSession;
 use super::turn::Instance;
+use crate::domain::components::{Licenses, Provision};
 use crate::domain::ids::{
-    InstanceId, InstanceNumber, LineItemNumber, Sequence, SessionId, SessionNumber,
+    InstallationId, InstanceId, InstanceNumber, LineItemNumber, Sequence, SessionId, SessionNumber,
+    Text,
 };
 use crate::domain::limits::SESSION_CALLS_MAX;
 use crate::domain::line_item::Balance;
@@ -73,6 +75,8 @@ pub(crate) enum Found<M> {
 /// A session, and where it runs.
 struct SessionEntry {
     number: SessionNumber,
+    /// Whether it is a session of components.
+    is_lease: bool,
     /// When the heartbeats that wait to be decided were received.
     heard: Vec<Timestamp>,
     /// Calls that are under way.
@@ -88,6 +92,9 @@ pub(crate) struct Directory {
     numbers: DashMap<InstanceNumber, InstanceId>,
     line_items: DashMap<LineItemNumber, Entry<Versioned<Balance>, LineItemMessage>>,
     sessions: DashMap<SessionId, SessionEntry>,
+    licenses: DashMap<Text, InstanceId>,
+    /// Where an installation is, and with which licence.
+    installations: DashMap<InstallationId, (InstanceId, Text)>,
     /// Each session under the instance that it runs in. Whoever may touch one instance is looked up
     /// here: a foreign session and an unknown one are missed alike, while the entry of a foreign
     /// one would take time to be read and refused.
@@ -118,13 +125,16 @@ impl Directory {
     /// Adds a session, or puts a rebuilt one in the place of its dead actor.
     pub(crate) fn add_session(&self, instance: Arc<Instance>, session: Versioned<Session>) {
         let (id, number) = (session.state.id, session.state.number);
+        let is_lease = session.state.is_lease();
         let entry = Entry::Asleep(Packed::pack(session));
-        self.sessions_of.insert((instance.entry.id, id));
+        if !is_lease {
+            self.sessions_of.insert((instance.entry.id, id));
+        }
         match self.sessions.entry(id) {
             Slot::Occupied(mut slot) => slot.get_mut().entry = entry,
             Slot::Vacant(slot) => {
                 let heard = Vec::new();
-                slot.insert(SessionEntry { number, heard, calls: 0, instance, entry });
+                slot.insert(SessionEntry { number, is_lease, heard, calls: 0, instance, entry });
             }
         }
     }
@@ -174,9 +184,61 @@ impl Directory {
         self.sessions.get(&id).and_then(|found| awake(&found.entry))
     }
 
-    /// The instance that a session runs in.
+    /// The instance that a session of access requests runs in.
     pub(crate) fn instance_of(&self, session: SessionId) -> Option<Arc<Instance>> {
-        self.sessions.get(&session).map(|found| Arc::clone(&found.instance))
+        let found = self.sessions.get(&session)?;
+        (!found.is_lease).then(|| Arc::clone(&found.instance))
+    }
+
+    /// The instance that a session of components runs in.
+    pub(crate) fn instance_of_lease(&self, session: SessionId) -> Option<Arc<Instance>> {
+        let found = self.sessions.get(&session)?;
+        found.is_lease.then(|| Arc::clone(&found.instance))
+    }
+
+    /// The instance of a licence.
+    pub(crate) fn instance_of_license(&self, key: &str) -> Option<InstanceId> {
+        self.licenses.get(key).map(|found| *found)
+    }
+
+    /// The instance of an installation, and the key of its licence.
+    pub(crate) fn license_of(&self, installation: InstallationId) -> Option<(InstanceId, Text)> {
+        self.installations.get(&installation).map(|found| found.clone())
+    }
+
+    /// Takes over where licences and installations are. Those of a licence that is gone lead to
+    /// nothing.
+    pub(crate) fn provide(&self, instance: InstanceId, provision: &Provision) {
+        match provision {
+            Provision::LicenseSaved { key, .. } => {
+                self.licenses.insert(key.clone(), instance);
+            }
+            Provision::LicenseDeleted { key, .. } => drop(self.licenses.remove(key)),
+            Provision::Registered { license, installation: Some(installation), .. } => {
+                self.add_installation(installation.id, instance, license.name.clone());
+            }
+            Provision::Registered { installation: None, .. }
+            | Provision::ProductSaved { .. }
+            | Provision::ProductDeleted { .. }
+            | Provision::ComponentSaved { .. }
+            | Provision::ComponentDeleted { .. }
+            | Provision::EntitlementSaved { .. }
+            | Provision::EntitlementDeleted { .. } => {}
+        }
+    }
+
+    fn add_installation(&self, id: InstallationId, instance: InstanceId, license: Text) {
+        self.installations.insert(id, (instance, license));
+    }
+
+    /// Takes over where the licences of an instance are, and their installations.
+    pub(crate) fn add_licenses(&self, instance: InstanceId, licenses: &Licenses) {
+        for license in licenses.all() {
+            self.licenses.insert(license.key.clone(), instance);
+            for installation in license.all_installations() {
+                self.add_installation(installation.id, instance, license.key.clone());
+            }
+        }
     }
 
     /// Whether a session runs in this instance: as fast where it runs in another as where there is

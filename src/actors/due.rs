@@ -14,6 +14,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::Due;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
+use crate::journal::Room;
 
 /// After so many events the journal may catch up too: what is due takes no permit, so nothing else
 /// bounds what is queued.
@@ -28,18 +29,26 @@ impl Core {
         turn.first_due(session_time).ok_or(now)
     }
 
-    /// The moment up to which nothing is open, if nothing has to be run before.
+    /// The moment up to which nothing is open, if nothing has to be run and nobody to be served before.
     pub(crate) fn open_moment(
         &self,
         instance: &Arc<Instance>,
         turn: &mut ExclusiveTurn,
     ) -> Option<Timestamp> {
         let now = self.next_due(turn).err()?;
+        if self.may_serve() && instance.is_stirred(turn) {
+            return None;
+        }
         self.forget_ended(instance, turn, now);
         Some(now)
     }
 
-    /// Runs what is due in an instance, in its order. Gives the turn back with the moment up to
+    /// Whether those in line may be served: the last of the room is for what gives back.
+    fn may_serve(&self) -> bool {
+        self.ledger.journal().room() != Room::Short
+    }
+
+    /// Runs what is due in an instance, in its order, and then serves who waits in line. Gives the turn back with the moment up to
     /// which nothing is open: what is decided in the turn is decided at that moment.
     ///
     /// # Errors
@@ -54,6 +63,17 @@ impl Core {
         loop {
             let (due, id) = match self.next_due(&turn) {
                 Ok(next) => next,
+                Err(now) if self.may_serve() && instance.settle_down(&turn) => {
+                    // Who waits in line comes before whoever calls now.
+                    turn = match self.serve(instance, turn, now).await {
+                        Some(turn) => turn,
+                        None => {
+                            instance.stir(); // The turn fell with an actor: the others try again.
+                            instance.exclude().await
+                        }
+                    };
+                    continue;
+                }
                 Err(now) => {
                     self.forget_ended(instance, &mut turn, now);
                     return Ok((turn, now));

@@ -28,7 +28,10 @@ mod directory;
 mod due;
 mod gate;
 pub(crate) mod idempotency;
+mod lease;
 mod ledger;
+mod licensing;
+mod line;
 mod line_item;
 mod quota;
 mod rebuild;
@@ -42,7 +45,7 @@ mod snapshot;
 mod turn;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -52,6 +55,8 @@ use tokio::time::{Instant, timeout};
 
 pub use access::AccessAnswer;
 pub use catalogue::{InstancePage, LineItemView};
+pub use lease::{BeginSession, LeaseAnswer};
+pub use licensing::{LicenseChange, ProductChange, Registered, Registration};
 pub use reply::{Answer, Receipt};
 pub use rules::ActionsChange;
 
@@ -61,6 +66,7 @@ pub(crate) use catalogue::{CatalogueMessage, Placed};
 pub(crate) use directory::{Directory, Found, SessionPlace, Versioned};
 pub(crate) use gate::{Gate, Lane, Permit};
 pub(crate) use idempotency::{KeyIndex, Reservation, Reserved};
+pub(crate) use lease::{Beginning, LeaseCommand};
 pub(crate) use ledger::{Draft, Ledger, NotAppended, Owner, out_of_order};
 pub(crate) use line_item::LineItemMessage;
 pub(crate) use quota::Quota;
@@ -92,6 +98,8 @@ pub(crate) struct Core {
     watermark: AtomicU64,
     root: OnceLock<ActorCell>,
     catalogue: OnceLock<ActorRef<CatalogueMessage>>,
+    /// Nobody waits in line any more.
+    lines_closed: AtomicBool,
     failed: watch::Sender<Option<String>>,
     rebuilt: Mutex<BTreeMap<Owner, (Sequence, Instant)>>,
 }
@@ -117,6 +125,7 @@ impl Core {
             watermark: AtomicU64::new(watermark.get()),
             root: OnceLock::new(),
             catalogue: OnceLock::new(),
+            lines_closed: AtomicBool::new(false),
             failed: watch::Sender::new(None),
             rebuilt: Mutex::new(BTreeMap::new()),
         }
@@ -166,6 +175,7 @@ impl Core {
     /// the turn: a decision in between would pass over tokens that have just been given back.
     fn post(self: &Arc<Core>, instance: &Arc<Instance>, sequence: Sequence, postings: &[Posting]) {
         let _aftermath = self.aftermath();
+        instance.stir();
         for posting in postings {
             instance.note(posting);
             let owner = self.directory.line_item(self, instance, posting.line_item);

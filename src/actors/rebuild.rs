@@ -16,7 +16,7 @@ use super::session::SessionMessage;
 use super::snapshot::{self, Kept, KeptBalance, KeptSession};
 use super::turn::Instance;
 use super::{Core, answered};
-use crate::domain::event::{Event, Record};
+use crate::domain::event::Record;
 use crate::domain::ids::{LineItemNumber, Sequence, SessionId};
 use crate::domain::line_item::{Balance, LineItem};
 use crate::domain::refusal::Refusal;
@@ -87,17 +87,19 @@ impl Core {
         let session = replaying(move || {
             let outages = core.ledger.tenant().outages.clone(); // Later ones move nothing earlier.
             let mut found: Option<Versioned<Session>> = None;
-            core.replay(number.created(), |sequence, record| match (&record.event, &mut found) {
-                (Event::SessionCreated { instance, .. }, None) => {
-                    let since = outages.session_time(record.at);
-                    let state = Session::new(number, id, *instance, record.at, since);
-                    found = Some(Versioned { state, last: sequence });
+            core.replay(number.created(), |sequence, record| {
+                let at = outages.session_time(record.at);
+                match &mut found {
+                    None => {
+                        let begun = Session::begun_by(sequence, record, at);
+                        found = begun.map(|state| Versioned { state, last: sequence });
+                    }
+                    Some(session) if record.event.session() == Some(number) => {
+                        session.state.apply(record, at);
+                        session.last = sequence;
+                    }
+                    Some(_) => {}
                 }
-                (event, Some(session)) if event.session() == Some(number) => {
-                    session.state.apply(record, outages.session_time(record.at));
-                    session.last = sequence;
-                }
-                (_, _) => {}
             })?;
             found.ok_or(BrokerError::from(Refusal::UnknownSession))
         })

@@ -17,6 +17,7 @@ use super::snapshot::{
 };
 use super::turn::Instance;
 use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
+use crate::domain::components::Provision;
 use crate::domain::configuration::{Changed, ConfigurationChange};
 use crate::domain::event::{Event, Record};
 use crate::domain::idempotency::{Keyed, KeyedCall};
@@ -25,6 +26,7 @@ use crate::domain::line_item::Balance;
 use crate::domain::rates::RateTable;
 use crate::domain::rules::Action;
 use crate::domain::session::Session;
+use crate::domain::session_time::SessionTime;
 use crate::domain::time::Timestamp;
 use crate::journal::{Entry, Replay, format};
 
@@ -42,6 +44,8 @@ pub(crate) struct State {
     after: Sequence,
     /// Actions that were loaded before their line item.
     early_actions: BTreeMap<LineItemNumber, (Text, Vec<Action>)>,
+    /// What was loaded of component licensing, in no order.
+    early_provisions: Vec<Arc<Provision>>,
     /// Whether broker time is moved by hand.
     pub(crate) test_clock: bool,
     /// The highest stamp of any record.
@@ -121,11 +125,63 @@ impl State {
             Kept::Answered(KeptAnswer { key, instance, place }) => {
                 self.keys.load((key, instance), place);
             }
+            Kept::Provisioned(provision) => self.early_provisions.push(provision),
             Kept::KeysForgotten(at) => self.keys.load_forgotten(at),
             Kept::TestClock => self.test_clock = true,
             Kept::Clock(mark) => self.mark = self.mark.max(mark),
         }
         Ok(())
+    }
+
+    /// Puts together what was loaded in no order: licences before what belongs to them.
+    pub(crate) fn loaded(&mut self) {
+        let mut provisions = std::mem::take(&mut self.early_provisions);
+        provisions.sort_by_key(|provision| !matches!(**provision, Provision::LicenseSaved { .. }));
+        for provision in provisions {
+            let (Provision::EntitlementSaved { license, .. }
+            | Provision::Registered { license, .. }) = provision.as_ref()
+            else {
+                self.provide(Sequence::ZERO, &provision);
+                continue;
+            };
+            let key = license.name.as_str();
+            let found = provision.instance().and_then(|number| self.catalogues.get(&number));
+            let found = found.and_then(|catalogue| catalogue.licenses.find(key));
+            if found.is_some_and(|found| found.number == license.number) {
+                self.provide(Sequence::ZERO, &provision);
+            } else {
+                let forgotten = snapshot::provisions::forgotten(&provision);
+                self.unsaved.catalogue.push(forgotten);
+            }
+        }
+    }
+
+    /// Takes over what is licensed, as the record at `sequence` says or, of a snapshot, as was
+    /// saved last.
+    fn provide(&mut self, sequence: Sequence, provision: &Arc<Provision>) {
+        let event = Event::Provisioned(Arc::clone(provision));
+        let record = Record { at: Timestamp::default(), event };
+        if sequence == Sequence::ZERO {
+            self.tenant.apply(sequence, &record);
+            self.registry.apply(sequence, &record);
+        }
+        if let Some(instance) = provision.instance() {
+            self.catalogues.entry(instance).or_default().apply(sequence, &record.event);
+        }
+        let pool = match provision.as_ref() {
+            Provision::LicenseSaved { number, .. } | Provision::EntitlementSaved { number, .. } => {
+                LineItemNumber::mapped(*number, sequence)
+            }
+            Provision::ProductSaved { .. }
+            | Provision::ProductDeleted { .. }
+            | Provision::ComponentSaved { .. }
+            | Provision::ComponentDeleted { .. }
+            | Provision::LicenseDeleted { .. }
+            | Provision::EntitlementDeleted { .. }
+            | Provision::Registered { .. } => return,
+        };
+        let fresh = || Versioned { state: Balance::default(), last: pool.created() };
+        self.balances.entry(pool).or_insert_with(fresh);
     }
 
     /// Of several line items of one activation id the latest says where the id is mapped: entries
@@ -180,12 +236,14 @@ impl State {
             | Event::ActionsSet { instance, .. } => {
                 self.catalogues.entry(*instance).or_default().apply(sequence, &record.event);
             }
-            Event::SessionCreated { id, instance } => {
-                let number = SessionNumber::new(sequence);
-                let since = self.tenant.outages.session_time(record.at);
-                let session = Session::new(number, *id, *instance, record.at, since);
-                let fresh = || Versioned { state: session, last: sequence };
-                self.sessions.entry(number).or_insert_with(fresh);
+            Event::Provisioned(provision) => self.provide(sequence, provision),
+            Event::SessionCreated { .. } | Event::Lease(_) => {
+                let at = self.tenant.outages.session_time(record.at);
+                if let Some(session) = Session::begun_by(sequence, record, at) {
+                    let number = session.number;
+                    let fresh = || Versioned { state: session, last: sequence };
+                    self.sessions.entry(number).or_insert_with(fresh);
+                }
             }
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
@@ -228,6 +286,9 @@ impl State {
         if self.tenant.keys != other.tenant.keys || tables(self) != tables(other) {
             return Some((None, "the keys and rate tables".to_owned()));
         }
+        if self.tenant.products != other.tenant.products {
+            return Some((None, "the products".to_owned()));
+        }
         let settings = |state: &State| (state.tenant.configuration.clone(), state.test_clock);
         if self.tenant.outages != other.tenant.outages || settings(self) != settings(other) {
             return Some((None, "the outages and settings".to_owned()));
@@ -242,7 +303,7 @@ impl State {
         for (instance, catalogue) in &self.catalogues {
             let terms = |catalogue: &InstanceCatalogue| {
                 let line_items: Vec<_> = catalogue.in_charging_order().cloned().collect();
-                (line_items, catalogue.conditions())
+                (line_items, catalogue.conditions(), catalogue.licenses.clone())
             };
             if other.catalogues.get(instance).map(terms) != Some(terms(catalogue)) {
                 return Some((None, format!("the line items of instance {instance}")));
@@ -291,6 +352,7 @@ impl State {
         let mut instances = BTreeMap::new();
         for entry in registry.instances() {
             let catalogue = catalogues.remove(&entry.number).unwrap_or_default();
+            directory.add_licenses(entry.id, &catalogue.licenses);
             let sessions = by_instance.remove(&entry.number).unwrap_or_default();
             let entry = Arc::clone(entry);
             let number = entry.number;
@@ -321,8 +383,8 @@ impl State {
         let Some(instance) = record.event.instance() else { return };
         let owners = self.unsaved.owners.entry(instance).or_default();
         owners.extend(Owner::of_postings(record.event.postings()));
-        if let Event::SessionCreated { id, .. } = &record.event {
-            owners.insert(Owner::Session(*id));
+        if let Some(begun) = Session::begun_by(sequence, record, SessionTime::default()) {
+            owners.insert(Owner::Session(begun.id));
         }
         let session = record.event.session().and_then(|number| self.sessions.get(&number));
         owners.extend(session.map(|session| Owner::Session(session.state.id)));
@@ -336,6 +398,7 @@ impl Replay for State {
             // The journal does not know the snapshot: forget it.
             *self = State::keeping(self.keys.keep());
         }
+        self.loaded();
         self.after = after;
     }
 

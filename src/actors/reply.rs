@@ -30,7 +30,8 @@ pub type Answer<T> = Result<Receipt<T>, BrokerError>;
 #[derive(Debug)]
 pub(crate) struct Reply<T> {
     sender: oneshot::Sender<Answer<T>>,
-    permit: Permit,
+    /// None for one who waits in line.
+    permit: Option<Permit>,
     deadline: Instant,
     keyed: Option<Box<KeyedReply<T>>>,
 }
@@ -76,7 +77,7 @@ impl<T: Send + 'static> Reply<T> {
         keyed: Option<KeyedReply<T>>,
     ) -> (Reply<T>, oneshot::Receiver<Answer<T>>) {
         let (sender, receiver) = oneshot::channel();
-        (Reply { sender, permit, deadline, keyed: keyed.map(Box::new) }, receiver)
+        (Reply { sender, permit: Some(permit), deadline, keyed: keyed.map(Box::new) }, receiver)
     }
 
     /// What the record of this answer keeps, if the call came under a key. To be asked before it
@@ -97,6 +98,17 @@ impl<T: Send + 'static> Reply<T> {
     /// Whether nobody waits for it any more. Only asked before deciding: what is decided happens.
     pub(crate) fn is_too_late(&self) -> bool {
         Instant::now() >= self.deadline
+    }
+
+    /// The same without its permit: it waits in line, for as long as it takes.
+    pub(crate) fn parked(mut self) -> Reply<T> {
+        self.permit = None;
+        self
+    }
+
+    /// Whether its caller has gone.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.sender.is_closed()
     }
 
     /// What a future gives until the deadline.

@@ -9,17 +9,19 @@ use tokio::sync::oneshot;
 use super::Core;
 use super::access::{AccessAnswer, Intent};
 use super::directory::{SessionPlace, Versioned};
+use super::lease::{LeaseAnswer, LeaseCommand, licensed};
 use super::ledger::{Basis, Draft, Nobody, NotAppended, Owner, guarded, out_of_order};
+use super::line::Ticket;
 use super::reply::Reply;
 use super::turn::{ExclusiveTurn, Instance, View};
 use crate::domain::catalogue::Tenant;
 use crate::domain::charge::Missing;
 use crate::domain::event::{Event, Record};
 use crate::domain::idempotency::Keyed;
-use crate::domain::ids::CorrelationId;
+use crate::domain::ids::{CorrelationId, Text};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::AccessRequest;
-use crate::domain::session::{AccessCommand, Due, DueKind, OnDeny, Pacing, Session, State};
+use crate::domain::session::{AccessCommand, Due, DueKind, Ended, OnDeny, Pacing, Session, State};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 use crate::journal::OnDurable;
@@ -38,6 +40,17 @@ pub(crate) enum SessionMessage {
     Heartbeat { heard: Timestamp, call: SessionCall<Pacing> },
     /// It is over (DELETE).
     Close(SessionCall<Pacing>),
+    /// What a session of components is asked (components 3, 4).
+    Lease(LeaseCommand, SessionCall<LeaseAnswer>),
+    /// A checkout, which may wait in line for so long.
+    CheckOut { components: Vec<Text>, wait_ms: u64, call: SessionCall<LeaseAnswer> },
+    /// Try a checkout again that waits in line, and give the turn back.
+    Try {
+        ticket: Ticket,
+        now: Timestamp,
+        turn: ExclusiveTurn,
+        back: oneshot::Sender<ExclusiveTurn>,
+    },
     /// Decide what falls due, and give the turn back.
     Due { due: Due, turn: ExclusiveTurn, back: oneshot::Sender<Result<ExclusiveTurn, BrokerError>> },
     /// Tell the state: to who holds a turn, shared or not.
@@ -57,15 +70,21 @@ pub(crate) struct SessionCall<T> {
 
 /// The owner of one session's timeline.
 pub(crate) struct SessionActor {
-    core: Arc<Core>,
-    instance: Arc<Instance>,
+    pub(super) core: Arc<Core>,
+    pub(super) instance: Arc<Instance>,
+}
+
+/// When something is decided, and its place among the calls of the session until it is.
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    pub(super) place: Option<SessionPlace>,
 }
 
 /// A record that is ready to be appended, and the session as it will be then.
-struct Decided {
-    basis: Basis,
-    record: Record,
-    after: Session,
+pub(super) struct Decided {
+    pub(super) basis: Basis,
+    pub(super) record: Record,
+    pub(super) after: Session,
     /// What the record keeps of the call's key.
     kept: Option<Arc<Keyed>>,
 }
@@ -93,6 +112,10 @@ impl SessionActor {
         SessionActor { core: Arc::clone(core), instance: Arc::clone(instance) }
     }
 
+    pub(super) fn fresh_id(&self) -> u128 {
+        self.core.ledger.fresh_id()
+    }
+
     async fn access(
         &self,
         request: Arc<AccessRequest>,
@@ -114,7 +137,7 @@ impl SessionActor {
             let decided = session.decide_access(&command, period, at, candidates, view)?;
             Ok(decided.map(|access| Event::SessionAccess(Arc::new(access))))
         };
-        let answer = |decided: &Decided| {
+        let answer = |decided: &Decided, _: &View| {
             let Event::SessionAccess(access) = &decided.record.event else {
                 unreachable!("an access request is decided as one");
             };
@@ -132,7 +155,7 @@ impl SessionActor {
             let decided = session.decide_close(correlation, at, &basis.instance, view)?;
             Ok(decided.map(|closed| Event::SessionClosed(Arc::new(closed))))
         };
-        self.transact(Intent::Act, decide, Decided::pacing, call, owned).await;
+        self.transact(Intent::Act, decide, |decided, _| decided.pacing(), call, owned).await;
     }
 
     async fn heartbeat(
@@ -156,23 +179,42 @@ impl SessionActor {
             let (session, instance) = (session.number, session.instance);
             Ok(counts.map(|_| Event::Heartbeat { session, instance, heard }))
         };
-        self.transact(Intent::Act, decide, Decided::pacing, call, owned).await;
+        self.transact(Intent::Act, decide, |decided, _| decided.pacing(), call, owned).await;
     }
 
     /// Decides what its client asks, appends, applies and posts; a quote is only decided.
-    async fn transact<T: Clone + Send + 'static>(
+    pub(super) async fn transact<T: Clone + Send + 'static>(
         &self,
         intent: Intent,
         decide: impl Fn(&Session, &Basis, &View) -> Result<Result<Event, Refusal>, Missing>,
-        answer: impl Fn(&Decided) -> T,
+        answer: impl Fn(&Decided, &View) -> T,
         call: SessionCall<T>,
         owned: &mut Versioned<Session>,
     ) {
-        let SessionCall { mut turn, now, mut reply, place } = call;
-        let mut place = Some(place);
+        let SessionCall { mut turn, now, reply, place } = call;
         if reply.is_too_late() {
             return; // Nobody waits any more, and nothing has been decided.
         }
+        let moment = Moment { now, place: Some(place) };
+        let parts = (decide, answer, |_: &Decided| false);
+        let turn = &mut turn;
+        let _all_done = self.transact_in(intent, parts, moment, reply, turn, owned).await;
+    }
+
+    /// The same in somebody's turn. What is put off is not decided: its reply comes back.
+    pub(super) async fn transact_in<T: Clone + Send + 'static>(
+        &self,
+        intent: Intent,
+        (decide, answer, mut is_put_off): (
+            impl Fn(&Session, &Basis, &View) -> Result<Result<Event, Refusal>, Missing>,
+            impl Fn(&Decided, &View) -> T,
+            impl FnMut(&Decided) -> bool,
+        ),
+        Moment { now, mut place }: Moment,
+        mut reply: Reply<T>,
+        turn: &mut ExclusiveTurn,
+        owned: &mut Versioned<Session>,
+    ) -> Option<Reply<T>> {
         let mut view = self.instance.view(Vec::new());
         loop {
             let decided = self.decide(&decide, |_, _| Some(now), &mut view, owned).await;
@@ -180,32 +222,48 @@ impl SessionActor {
             let mut decided = match decided {
                 Ok(decided) => decided,
                 Err(Undecided::Refused(refusal)) => {
-                    return self.core.ledger.answer(reply, Err(refusal.into()));
+                    self.core.ledger.answer(reply, Err(refusal.into()));
+                    return None;
                 }
-                Err(Undecided::Failed(error)) => return reply.now(error),
+                Err(Undecided::Failed(error)) => {
+                    reply.now(error);
+                    return None;
+                }
                 Err(Undecided::NotYet) => unreachable!("a call is due when it is there"),
             };
+            if is_put_off(&decided) {
+                return Some(reply);
+            }
             if intent == Intent::Quote {
                 decided.after = owned.state.clone(); // It goes on as it was.
             }
-            let told = answer(&decided);
+            let told = answer(&decided, &view);
             decided.kept = match reply.keep(Ok(&told)) {
                 Ok(kept) => kept,
-                Err(fault) => return reply.now(fault),
+                Err(fault) => {
+                    reply.now(fault);
+                    return None;
+                }
             };
             let settling = |reply: Reply<T>| reply.with(Ok(told));
             let done = match intent {
-                Intent::Act => self.append(decided, reply, settling, &mut turn, owned),
+                Intent::Act => self.append(decided, reply, settling, turn, owned),
                 Intent::Quote => {
                     let Decided { basis, record, .. } = &decided;
                     self.core.ledger.quote(&self.instance, basis, record, reply, settling)
                 }
             };
             match done {
-                Ok(()) => return,
+                Ok(()) => return None,
                 Err((NotAppended::Moved, returned)) => reply = returned,
-                Err((NotAppended::Late, reply)) => return reply.now(out_of_order()),
-                Err((NotAppended::Refused(error), reply)) => return reply.now(error),
+                Err((NotAppended::Late, reply)) => {
+                    reply.now(out_of_order());
+                    return None;
+                }
+                Err((NotAppended::Refused(error), reply)) => {
+                    reply.now(error);
+                    return None;
+                }
             }
         }
     }
@@ -218,6 +276,7 @@ impl SessionActor {
         owned: &mut Versioned<Session>,
     ) -> Result<(), BrokerError> {
         let correlation = CorrelationId::from_u128(self.core.ledger.fresh_id());
+        let seat_is_shared = turn.shares_seat(owned.state.id);
         let decide = |session: &Session, basis: &Basis, view: &View| {
             if due.kind == DueKind::AutomaticCharge {
                 // A change of its own millisecond comes after it, whichever was recorded first.
@@ -232,6 +291,18 @@ impl SessionActor {
                     session.decide_automatic_charge(correlation, period, candidates, view)?;
                 return Ok(Ok(Event::AutomaticCharge(Arc::new(charge))));
             }
+            if due.kind == DueKind::Lapse {
+                let lease = session.lease().expect("only what is leased lapses");
+                let licensed = licensed(basis, lease).expect("a license outlives its sessions");
+                let ended = session.decide_end(
+                    Ended::Lapsed,
+                    seat_is_shared,
+                    correlation,
+                    &licensed,
+                    view,
+                )?;
+                return Ok(ended.map(|event| Event::Lease(Arc::new(event))).map_err(Refusal::from));
+            }
             // A heartbeat that was received in time and still waits for the turn has not lost.
             let in_time = |heard: &Timestamp| {
                 let heard = basis.tenant.outages.session_time(*heard);
@@ -245,6 +316,18 @@ impl SessionActor {
             let expired = session.decide_expiry(correlation, &basis.instance, view)?;
             Ok(Ok(Event::SessionExpired(Arc::new(expired))))
         };
+        if due.kind == DueKind::WaitOver {
+            let tenant = self.core.ledger.tenant();
+            if due.at > tenant.outages.session_time(self.core.ledger.now()) {
+                return Ok(()); // An outage that was recorded meanwhile has moved it.
+            }
+            let at = due.stamp(&tenant.outages);
+            drop(tenant);
+            for ticket in turn.waiting_over(&due) {
+                self.try_again(ticket, at, true, turn, owned).await;
+            }
+            return Ok(());
+        }
         let mut view = self.instance.view(Vec::new());
         loop {
             // An outage that was recorded meanwhile may have moved it.
@@ -354,6 +437,14 @@ impl Actor for SessionActor {
             }
             SessionMessage::Heartbeat { heard, call } => self.heartbeat(heard, call, owned).await,
             SessionMessage::Close(call) => self.close(call, owned).await,
+            SessionMessage::Lease(command, call) => self.lease(command, call, owned).await,
+            SessionMessage::CheckOut { components, wait_ms, call } => {
+                self.check_out(components, wait_ms, call, owned).await;
+            }
+            SessionMessage::Try { ticket, now, mut turn, back } => {
+                self.try_again(ticket, now, false, &mut turn, owned).await;
+                let _ = back.send(turn); // Else the turn falls here.
+            }
             SessionMessage::Due { due, mut turn, back } => {
                 let ran = self.fall_due(due, &mut turn, owned).await;
                 let _ = back.send(ran.map(|()| turn)); // Else the turn falls here.

@@ -4,6 +4,8 @@
 //! loading them all and replaying the journal after the watermark gives the state of the journal's
 //! end.
 
+pub(super) mod provisions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +16,7 @@ use super::idempotency;
 use super::ledger::Owner;
 use super::turn::Instance;
 use crate::domain::catalogue::InstanceEntry;
+use crate::domain::components::Provision;
 use crate::domain::configuration::Setting;
 use crate::domain::event::{Event, Record};
 use crate::domain::idempotency::IdempotencyKey;
@@ -24,7 +27,7 @@ use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, Terms};
 use crate::domain::rates::NewRateTable;
 use crate::domain::rules::{Action, Condition};
-use crate::domain::session::{ChargeLine, Ended, Need, PaidPeriod, Session, State, Use};
+use crate::domain::session::{ChargeLine, Need, PaidPeriod, Session, State, Use};
 use crate::domain::session_time::{Outage, SessionTime};
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
@@ -47,6 +50,8 @@ pub(crate) enum Kept {
     Actions(KeptActions),
     Condition(KeptCondition),
     Answered(KeptAnswer),
+    /// A product, component, licence, entitlement or registration, as it was saved last.
+    Provisioned(Arc<Provision>),
     /// No idempotency key that was placed later has been taken out of the snapshots, so `verify`
     /// misses one that is lost. How long keys were to be kept would not do: each start may say
     /// otherwise, and keys are only forgotten when others come.
@@ -164,6 +169,7 @@ coded_enum!(Kept {
     13 => Condition(condition),
     14 => Answered(answer),
     15 => KeysForgotten(at),
+    16 => Provisioned(provision),
 });
 
 coded_enum!(Need {
@@ -176,11 +182,7 @@ coded_enum!(State {
     1 => Idle { since },
     2 => Active(usage),
     3 => Ended { how, at },
-});
-
-coded_enum!(Ended {
-    1 => Terminated,
-    2 => Failed,
+    4 => Leased(lease),
 });
 
 /// The key of a kind of thing and its name or number.
@@ -211,6 +213,7 @@ impl Kept {
             Kept::Actions(kept) => key(12, &kept.number),
             Kept::Condition(kept) => key(13, &kept.condition.id),
             Kept::Answered(kept) => key(14, &(kept.key, kept.instance)),
+            Kept::Provisioned(kept) => provisions::key_of(kept),
             Kept::KeysForgotten(_) => vec![15],
             Kept::Clock(_) => vec![7],
         }
@@ -286,6 +289,7 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Vec<Entry> {
             settings: settings.clone(),
         }),
         Event::TestClock => Kept::TestClock,
+        Event::Provisioned(provision) => return provisions::changes(sequence, provision),
         Event::Access(_)
         | Event::SessionCreated { .. }
         | Event::SessionAccess(_)
@@ -294,6 +298,7 @@ pub(crate) fn changes(sequence: Sequence, record: &Record) -> Vec<Entry> {
         | Event::SessionExpired(_)
         | Event::Heartbeat { .. }
         | Event::Answered
+        | Event::Lease(_)
         | Event::Time => return Vec::new(),
     };
     vec![kept.entry()]

@@ -4,15 +4,16 @@
 //! everything else. Its guards travel in messages and fall at the end of the turn, wherever that is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::alarm::Alarm;
 use super::gate::Places;
 use super::ledger::Cell;
+use super::line::{Line, Waiter};
 use super::quota::{Quota, Room};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry};
 use crate::domain::charge::{Balances, Known};
@@ -31,12 +32,26 @@ pub(crate) type ExclusiveTurn = OwnedRwLockWriteGuard<Roster>;
 /// The sessions of an instance. Changed in the exclusive turn only, which it lives in.
 #[derive(Debug)]
 pub(crate) struct Roster {
-    live: BTreeMap<SessionNumber, (SessionId, Room)>,
+    live: BTreeMap<SessionNumber, Live>,
+    /// Sessions of components and the licences that were taken out of them, both ways, as long as
+    /// both last: they share a seat.
+    sharing: BTreeMap<SessionId, SessionId>,
     /// What falls due, in the order in which it is to be decided (spec 4.2).
     due: BTreeSet<Due>,
     /// The ended ones, by when they are forgotten.
     ended: BTreeSet<(Timestamp, SessionNumber, SessionId)>,
+    /// Checkouts that wait until a pool has enough.
+    pub(super) line: Line,
     earliest: Arc<Earliest>,
+}
+
+/// A live session.
+#[derive(Debug)]
+struct Live {
+    id: SessionId,
+    /// The licence of a session of components.
+    license: Option<LineItemNumber>,
+    _room: Room,
 }
 
 /// When the next event of an instance falls due, for those who do not hold its exclusive turn.
@@ -56,22 +71,40 @@ impl Roster {
     /// Takes in a session, and its place if it is live.
     pub(crate) fn admit(&mut self, session: &Session, room: Room) {
         if session.forgotten_at().is_none() {
-            self.live.insert(session.number, (session.id, room));
+            let lease = session.lease().ok();
+            let license = lease.map(|lease| lease.license.number);
+            let taken_out = lease.and_then(|lease| lease.offline.as_ref());
+            if let Some(partner) = taken_out.and_then(|offline| offline.seat_of)
+                && self.live.values().any(|live| live.id == partner)
+            {
+                self.sharing.insert(session.id, partner);
+                self.sharing.insert(partner, session.id);
+            }
+            self.live.insert(session.number, Live { id: session.id, license, _room: room });
         }
         self.update(None, session);
     }
 
     /// Takes over where a session has got to: `before` is what it had coming until now.
     pub(crate) fn update(&mut self, before: Option<Due>, session: &Session) {
-        let first = self.due.first().map(|due| due.at);
-        if let Some(due) = before {
-            self.due.remove(&due);
-        }
-        self.due.extend(session.due());
+        self.reschedule(before, session.due());
         if let Some(at) = session.forgotten_at() {
             self.live.remove(&session.number);
+            if let Some(partner) = self.sharing.remove(&session.id) {
+                self.sharing.remove(&partner);
+            }
             self.ended.insert((at, session.number, session.id));
+            self.dismiss(session.number);
         }
+    }
+
+    /// Something is not to come, and something else is.
+    pub(super) fn reschedule(&mut self, gone: Option<Due>, coming: Option<Due>) {
+        let first = self.due.first().map(|due| due.at);
+        if let Some(due) = gone {
+            self.due.remove(&due);
+        }
+        self.due.extend(coming);
         let now_first = self.due.first().map(|due| due.at);
         if now_first != first {
             let Earliest { instance, ms, alarm } = self.earliest.as_ref();
@@ -80,15 +113,37 @@ impl Roster {
         }
     }
 
-    /// The newest live sessions, newest first.
+    /// Whether a session is live.
+    pub(crate) fn is_live(&self, session: SessionNumber) -> bool {
+        self.live.contains_key(&session)
+    }
+
+    /// The newest live sessions of access requests, newest first.
     pub(crate) fn newest(&self, most: usize) -> Vec<SessionId> {
-        self.live.values().rev().take(most).map(|(id, _)| *id).collect()
+        let sessions = self.live.values().rev().filter(|live| live.license.is_none());
+        sessions.take(most).map(|live| live.id).collect()
+    }
+
+    /// The live sessions of a licence, and what is taken out of it, in order of creation.
+    pub(crate) fn of_license(&self, license: LineItemNumber) -> Vec<SessionId> {
+        let leases = self.live.values().filter(|live| live.license == Some(license));
+        leases.map(|live| live.id).collect()
+    }
+
+    /// The checkouts that wait in line, in order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiter> {
+        self.line.waiting()
+    }
+
+    /// Whether it shares its seat of the licence with one that lasts.
+    pub(crate) fn shares_seat(&self, session: SessionId) -> bool {
+        self.sharing.contains_key(&session)
     }
 
     /// What is to be decided next, if it is due by then, and whose it is.
     pub(crate) fn first_due(&self, now: SessionTime) -> Option<(Due, SessionId)> {
         let due = self.due.first().filter(|due| due.at <= now)?;
-        self.live.get(&due.session).map(|(id, _)| (*due, *id))
+        self.live.get(&due.session).map(|live| (*due, live.id))
     }
 
     /// Takes out the ended sessions whose time is over.
@@ -114,6 +169,8 @@ pub(crate) struct Instance {
     /// Line items with nothing entitled left. Only grows in a shared turn; see [`Instance::note`].
     exhausted: ArcSwap<imbl::OrdSet<LineItemNumber>>,
     cell: Mutex<Cell>,
+    stirred: Notify,
+    is_stirred: AtomicBool,
 }
 
 impl Instance {
@@ -128,8 +185,10 @@ impl Instance {
         let earliest = Arc::new(Earliest { instance: entry.id, ms, alarm: Arc::clone(alarm) });
         let mut roster = Roster {
             live: BTreeMap::new(),
+            sharing: BTreeMap::new(),
             due: BTreeSet::new(),
             ended: BTreeSet::new(),
+            line: Line::default(),
             earliest: Arc::clone(&earliest),
         };
         sessions.iter().for_each(|session| roster.admit(session, quota.take()));
@@ -141,6 +200,8 @@ impl Instance {
             catalogue: ArcSwap::from_pointee(catalogue),
             exhausted: ArcSwap::from_pointee(imbl::OrdSet::new()),
             cell: Mutex::new(Cell::default()),
+            stirred: Notify::new(),
+            is_stirred: AtomicBool::new(false),
         }
     }
 
@@ -162,11 +223,33 @@ impl Instance {
         self.catalogue.load()
     }
 
+    /// Something has changed here that somebody in line may wait for.
+    pub(crate) fn stir(&self) {
+        self.is_stirred.store(true, Ordering::SeqCst);
+        self.stirred.notify_one();
+    }
+
+    /// Waits until something changes.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// Whether the line is to be served: somebody waits, and something has changed since it was.
+    pub(super) fn is_stirred(&self, turn: &ExclusiveTurn) -> bool {
+        !turn.line.is_empty() && self.is_stirred.load(Ordering::SeqCst)
+    }
+
+    /// The line is served now; says whether it was to be.
+    pub(super) fn settle_down(&self, turn: &ExclusiveTurn) -> bool {
+        self.is_stirred.swap(false, Ordering::SeqCst) && !turn.line.is_empty()
+    }
+
     /// Makes a new version visible. Only inside `append_and_publish`, in the exclusive turn.
     pub(crate) fn publish(&self, catalogue: Arc<InstanceCatalogue>) {
         self.catalogue.store(catalogue);
         // Quantities may have been raised: everybody is asked again.
         self.exhausted.store(Arc::new(imbl::OrdSet::new()));
+        self.stir();
     }
 
     /// Nothing inside can panic half-way, so a poisoned lock is as good as a sound one.
@@ -188,7 +271,7 @@ impl Instance {
         if line_item.number != posting.line_item {
             return;
         }
-        let exhausted = line_item.entitled(posting.after.used) == Tokens::ZERO;
+        let exhausted = line_item.entitled(posting.after.taken()) == Tokens::ZERO;
         if self.exhausted.load().contains(&posting.line_item) != exhausted {
             self.exhausted.rcu(|former| {
                 let mut set = imbl::OrdSet::clone(former);
@@ -213,6 +296,13 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn is_exhausted(&self, line_item: LineItemNumber) -> bool {
         self.exhausted.contains(&line_item)
+    }
+
+    /// What it will be after these postings.
+    pub(crate) fn after(&self, postings: &[Posting]) -> View {
+        let posted = postings.iter().map(|posting| (posting.line_item, posting.after.clone()));
+        let seen = posted.chain(self.seen.iter().cloned()).collect(); // The first one counts.
+        View { seen, exhausted: Arc::clone(&self.exhausted) }
     }
 
     /// Adds a balance that its owner has told.

@@ -1,6 +1,7 @@
 //! How a call gets in and how its answer gets out: permits, turns, deadlines, and whose task it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -222,7 +223,19 @@ impl Broker {
         entered: Entered,
         message: impl FnOnce(SessionCall<T>) -> SessionMessage,
     ) -> Answer<T> {
+        self.tell_within(id, entered, self.inner.settings.limits.answer_within, message).await
+    }
+
+    /// The same with a time limit of its own.
+    pub(super) async fn tell_within<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        entered: Entered,
+        longest: Duration,
+        message: impl FnOnce(SessionCall<T>) -> SessionMessage,
+    ) -> Answer<T> {
         let Entered { instance, place, permit } = entered;
+        let last = Instant::now() + longest;
         let Turn { instance, permit, turn, now, deadline } =
             self.turn_for(instance, permit).await?;
         let (reply, answer) = self.reply(permit, deadline);
@@ -243,6 +256,6 @@ impl Broker {
                 });
             }
         }
-        self.wait(answer, deadline).await
+        self.wait(answer, last).await
     }
 }

@@ -46,7 +46,7 @@ impl Seen {
         let found = self.instance.find(activation_id.as_str());
         let found = found.filter(|found| found.number == *line_item);
         let available = found.map_or(Some(Tokens::ZERO), |found| {
-            found.chargeable(after.used, self.at, self.tolerant)
+            found.chargeable(after.taken(), self.at, self.tolerant)
         });
         LineItemBalance { activation_id: activation_id.clone(), used: after.used, available }
     }

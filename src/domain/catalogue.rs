@@ -4,13 +4,16 @@
 //! of the catalogue itself read. All three are rebuilt by applying records, and applying one twice
 //! does no harm.
 
+mod registry;
+
 use std::sync::Arc;
 
+pub use self::registry::{InstanceEntry, LicensePlace, Mapping, Registry};
+
+use super::components::{Licenses, Products};
 use super::configuration::{ConfigurationChange, ConfigurationHistory};
 use super::event::{Event, Record};
-use super::ids::{
-    ConditionId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber, Sequence, Text,
-};
+use super::ids::{ConditionId, LineItemNumber, RateTableNumber, Sequence, Text};
 use super::keys::Keys;
 use super::limits::{CONDITIONS_BYTES_MAX, CONDITIONS_MAX};
 use super::line_item::{InChargingOrder, LineItem, LineItemState, Terms};
@@ -33,6 +36,8 @@ pub struct Tenant {
     pub configuration: ConfigurationHistory,
     /// When the broker was not there.
     pub outages: Outages,
+    /// What is licensed by component (components 2.1b).
+    pub products: Products,
 }
 
 impl Tenant {
@@ -76,6 +81,11 @@ impl Tenant {
             }
             Event::RateTableDeleted { series, number } => self.rates.remove(series, *number),
             Event::Outage(outage) => self.outages.insert(*outage),
+            Event::Provisioned(provision) => {
+                if !self.products.apply(provision) {
+                    return false;
+                }
+            }
             Event::Configured { .. } => {
                 let change = ConfigurationChange::of(record);
                 change.into_iter().for_each(|change| self.configuration.insert(sequence, change));
@@ -95,7 +105,8 @@ impl Tenant {
             | Event::Heartbeat { .. }
             | Event::Time
             | Event::TestClock
-            | Event::Answered => return false,
+            | Event::Answered
+            | Event::Lease(_) => return false,
         }
         self.number = sequence;
         true
@@ -110,6 +121,8 @@ pub struct InstanceCatalogue {
     ordered: imbl::OrdSet<InChargingOrder>,
     by_activation_id: imbl::OrdMap<Text, Arc<LineItem>>,
     conditions: imbl::OrdMap<ConditionId, Arc<Condition>>,
+    /// Its licences (components 2.1b).
+    pub licenses: Licenses,
 }
 
 impl InstanceCatalogue {
@@ -261,6 +274,11 @@ impl InstanceCatalogue {
             Event::ActionsSet { activation_id, actions, .. } => {
                 self.set_actions(activation_id, actions.clone());
             }
+            Event::Provisioned(provision) => {
+                if !self.licenses.apply(sequence, provision) {
+                    return;
+                }
+            }
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
@@ -277,156 +295,10 @@ impl InstanceCatalogue {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => return,
+            | Event::Answered
+            | Event::Lease(_) => return,
         }
         self.number = sequence;
-    }
-}
-
-/// An instance as its producer knows it (spec 2.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstanceEntry {
-    /// Its place in every list: creation order.
-    pub number: InstanceNumber,
-    /// Its id.
-    pub id: InstanceId,
-    /// Its short name.
-    pub short_name: Text,
-    /// Its account.
-    pub account_id: Text,
-    /// Whether it is the account's default.
-    pub default: bool,
-    /// When it was created.
-    pub created: Timestamp,
-}
-
-impl InstanceEntry {
-    /// The instance that a record creates, if it creates one.
-    pub fn created_by(sequence: Sequence, record: &Record) -> Option<InstanceEntry> {
-        let Event::InstanceCreated { id, short_name, account_id, default } = &record.event else {
-            return None;
-        };
-        Some(InstanceEntry {
-            number: InstanceNumber::new(sequence),
-            id: *id,
-            short_name: short_name.clone(),
-            account_id: account_id.clone(),
-            default: *default,
-            created: record.at,
-        })
-    }
-}
-
-/// Where an activation id is mapped. Stays when the line item is deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// In which instance.
-    pub instance: InstanceNumber,
-    /// To which line item.
-    pub number: LineItemNumber,
-    /// Whether that is deleted: then the id is free once no session uses it (spec 6).
-    pub deleted: bool,
-}
-
-/// Which instances exist, and which activation id is mapped where.
-#[derive(Clone, Debug, Default)]
-pub struct Registry {
-    instances: imbl::OrdMap<InstanceNumber, Arc<InstanceEntry>>,
-    defaults: imbl::OrdMap<Text, InstanceNumber>,
-    mappings: imbl::OrdMap<Text, Mapping>,
-}
-
-impl Registry {
-    /// A new instance: the account's first is its default (spec 2.2).
-    pub fn decide_instance(&self, id: InstanceId, short_name: Text, account_id: Text) -> Event {
-        let default = !self.defaults.contains_key(&account_id);
-        Event::InstanceCreated { id, short_name, account_id, default }
-    }
-
-    /// The instance of this number.
-    pub fn instance(&self, number: InstanceNumber) -> Option<Arc<InstanceEntry>> {
-        self.instances.get(&number).map(Arc::clone)
-    }
-
-    /// The mapping of an activation id, now or until its deletion.
-    pub fn mapping(&self, activation_id: &Text) -> Option<&Mapping> {
-        self.mappings.get(activation_id)
-    }
-
-    /// The default instance of an account.
-    pub fn default_of(&self, account_id: &Text) -> Option<Arc<InstanceEntry>> {
-        let number = self.defaults.get(account_id)?;
-        self.instances.get(number).map(Arc::clone)
-    }
-
-    /// Up to `size` instances created after `after`, in order of creation, and whether there are
-    /// more.
-    pub fn page(&self, after: Sequence, size: usize) -> (Vec<Arc<InstanceEntry>>, bool) {
-        let first = InstanceNumber::new(after.next());
-        let mut rest = self.instances.range(first..).map(|(_, entry)| Arc::clone(entry));
-        let page: Vec<_> = rest.by_ref().take(size).collect();
-        (page, rest.next().is_some())
-    }
-
-    /// Every instance.
-    pub fn instances(&self) -> impl Iterator<Item = &Arc<InstanceEntry>> {
-        self.instances.values()
-    }
-
-    /// Every mapping, deleted ones too.
-    pub fn mappings(&self) -> impl Iterator<Item = (&Text, &Mapping)> {
-        self.mappings.iter()
-    }
-
-    /// Adds an instance, or replaces the one of its number.
-    pub fn insert_instance(&mut self, entry: InstanceEntry) {
-        if entry.default {
-            self.defaults.insert(entry.account_id.clone(), entry.number);
-        }
-        self.instances.insert(entry.number, Arc::new(entry));
-    }
-
-    /// Sets where an activation id is mapped.
-    pub fn insert_mapping(&mut self, activation_id: Text, mapping: Mapping) {
-        self.mappings.insert(activation_id, mapping);
-    }
-
-    /// Takes over what a record changes here.
-    pub fn apply(&mut self, sequence: Sequence, record: &Record) {
-        match &record.event {
-            Event::InstanceCreated { .. } => {
-                let created = InstanceEntry::created_by(sequence, record);
-                created.into_iter().for_each(|entry| self.insert_instance(entry));
-            }
-            Event::LineItemMapped { instance, number, terms } => {
-                let number = LineItemNumber::mapped(*number, sequence);
-                let mapping = Mapping { instance: *instance, number, deleted: false };
-                self.insert_mapping(terms.activation_id.clone(), mapping);
-            }
-            Event::LineItemDeleted { instance, number, activation_id } => {
-                let mapping = Mapping { instance: *instance, number: *number, deleted: true };
-                self.insert_mapping(activation_id.clone(), mapping);
-            }
-            Event::KeysRegistered(_)
-            | Event::KeyDeleted { .. }
-            | Event::RateTablePublished(_)
-            | Event::RateTableDeleted { .. }
-            | Event::ConditionsSet { .. }
-            | Event::ConditionsDeleted { .. }
-            | Event::ActionsSet { .. }
-            | Event::Access(_)
-            | Event::SessionCreated { .. }
-            | Event::SessionAccess(_)
-            | Event::SessionClosed(_)
-            | Event::AutomaticCharge(_)
-            | Event::SessionExpired(_)
-            | Event::Heartbeat { .. }
-            | Event::Outage(_)
-            | Event::Time
-            | Event::Configured { .. }
-            | Event::TestClock
-            | Event::Answered => {}
-        }
     }
 }
 

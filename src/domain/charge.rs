@@ -35,6 +35,17 @@ pub enum Known {
 pub trait Balances {
     /// What is known of this one. The same answer each time while one decision runs.
     fn known(&self, line_item: LineItemNumber) -> Known;
+
+    /// The whole balance of this one.
+    ///
+    /// # Errors
+    /// Where it cannot be seen.
+    fn balance(&self, line_item: LineItemNumber) -> Result<Balance, Missing> {
+        match self.known(line_item) {
+            Known::Balance(balance) => Ok(balance),
+            Known::NothingEntitled | Known::Nothing => Err(Missing(line_item)),
+        }
+    }
 }
 
 /// The decision needs the balance of a line item that it cannot see.
@@ -416,8 +427,8 @@ impl<'a, B: Balances> Books<'a, B> {
         let all = match (self.known(number), pass, line_item.terms.overdraft) {
             (Known::Balance(balance), pass, _) => {
                 let own = match pass {
-                    Pass::Entitled => line_item.entitled(balance.used),
-                    Pass::Overdraft => line_item.available(balance.used),
+                    Pass::Entitled => line_item.entitled(balance.taken()),
+                    Pass::Overdraft => line_item.available(balance.taken()),
                 };
                 let left = cap.map(|Cap { action, allocation }| {
                     allocation.saturating_sub(balance.counters.used(action))

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::charge::{Refund, Verdict};
+use super::components::{LeaseEvent, Provision};
 use super::configuration::Setting;
 use super::ids::{
     ConditionId, CorrelationId, InstanceId, InstanceNumber, LineItemNumber, RateTableNumber,
@@ -146,6 +147,10 @@ pub enum Event {
     TestClock,
     /// A call under an idempotency key was answered, and nothing else has changed (spec 2.12).
     Answered,
+    /// Products, components, licences, entitlements or registrations changed (components 2.1).
+    Provisioned(Arc<Provision>),
+    /// Something happened to a session of components (components 3, 4).
+    Lease(Arc<LeaseEvent>),
 }
 
 /// A decided one-off request.
@@ -253,6 +258,7 @@ impl Event {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.session),
             Event::AutomaticCharge(charge) => Some(charge.session),
             Event::Heartbeat { session, .. } => Some(*session),
+            Event::Lease(event) => event.session,
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
@@ -269,7 +275,8 @@ impl Event {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => None,
+            | Event::Answered
+            | Event::Provisioned(_) => None,
         }
     }
 
@@ -287,6 +294,8 @@ impl Event {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => Some(closed.instance),
             Event::AutomaticCharge(charge) => Some(charge.instance),
             Event::Heartbeat { instance, .. } => Some(*instance),
+            Event::Provisioned(provision) => provision.instance(),
+            Event::Lease(event) => Some(event.instance),
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
@@ -298,6 +307,11 @@ impl Event {
             | Event::TestClock
             | Event::Answered => None,
         }
+    }
+
+    /// What it changes of what is licensed, if anything.
+    pub const fn provision(&self) -> Option<&Arc<Provision>> {
+        if let Event::Provisioned(provision) = self { Some(provision) } else { None }
     }
 
     /// The id of the decision that it is, if it is one.
@@ -329,7 +343,9 @@ impl Event {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => None,
+            | Event::Answered
+            | Event::Provisioned(_)
+            | Event::Lease(_) => None,
         }
     }
 
@@ -341,6 +357,7 @@ impl Event {
             Event::SessionClosed(closed) | Event::SessionExpired(closed) => &closed.postings,
             Event::AutomaticCharge(charge) => &charge.postings,
             Event::ActionsSet { posting, .. } => posting.as_slice(),
+            Event::Lease(event) => &event.postings,
             Event::KeysRegistered(_)
             | Event::KeyDeleted { .. }
             | Event::RateTablePublished(_)
@@ -356,7 +373,8 @@ impl Event {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => &[],
+            | Event::Answered
+            | Event::Provisioned(_) => &[],
         }
     }
 }

@@ -148,6 +148,14 @@ identified!(
     /// An action of a line item (spec 5.1).
     ActionId
 );
+identified!(
+    /// An installation of a client's program, `instance_guid` (components 2.1a).
+    InstallationId
+);
+identified!(
+    /// A user of a licence, `user_guid` (components 2.1a).
+    UserId
+);
 
 /// Text of a client's choosing: at most 255 characters, none of them a control character.
 /// Compared byte for byte. May be empty: who needs more asks.

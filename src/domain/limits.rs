@@ -82,6 +82,30 @@ pub const CHARGE_PERIOD_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 pub const ENDED_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Calls on one session that may wait for each other (spec 4.1).
 pub const SESSION_CALLS_MAX: u8 = 4;
+/// Products of the producer (components 2.1b).
+pub const PRODUCTS_MAX: usize = 1_000;
+/// Components of one product (components 2.1b).
+pub const COMPONENTS_MAX: usize = 1_000;
+/// Licences of one instance (components 2.1b).
+pub const LICENSES_MAX: usize = 10_000;
+/// Entitlements of one licence (components 2.1b): every answer to a checkout lists them all.
+pub const ENTITLEMENTS_MAX: usize = 100;
+/// Installations that register with one licence (components 2.1a).
+pub const INSTALLATIONS_MAX: usize = 100_000;
+/// Users that register with one licence (components 2.1a).
+pub const USERS_MAX: usize = 100_000;
+/// Terms of one licence, its features, and components of one entitlement (components 2.1b).
+pub const LICENSE_LISTS_MAX: usize = 100;
+/// Checkouts that wait for one pool (components 2.4).
+pub const WAITING_PER_POOL_MAX: usize = 64;
+/// Checkouts that wait in one instance (components 2.4).
+pub const WAITING_PER_INSTANCE_MAX: usize = 1_024;
+/// Checkouts of one session that wait (components 2.4).
+pub const WAITING_PER_SESSION_MAX: usize = 4;
+/// The longest that a checkout waits, in seconds (components 2.4).
+pub const WAIT_MAX_S: u64 = 60;
+/// Pairs of an identity, and values of one pair (components 2.0).
+pub const IDENTITY_PAIRS_MAX: usize = 64;
 /// How long a session may stay IDLE (spec 4.2).
 pub const IDLE_LIMIT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 

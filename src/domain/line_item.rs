@@ -169,31 +169,31 @@ impl LineItem {
         }
     }
 
-    /// What is left of the quantity when `used` is used (spec 3.3, first pass).
-    pub fn entitled(&self, used: Tokens) -> Tokens {
-        Tokens::whole(self.terms.quantity).saturating_sub(used)
+    /// What is left of the quantity when so much is taken (spec 3.3, first pass).
+    pub fn entitled(&self, taken: Tokens) -> Tokens {
+        Tokens::whole(self.terms.quantity).saturating_sub(taken)
     }
 
-    /// What may still be charged in all when `used` is used (spec 3.3, second pass).
-    pub fn available(&self, used: Tokens) -> Tokens {
+    /// What may still be charged in all when so much is taken (spec 3.3, second pass).
+    pub fn available(&self, taken: Tokens) -> Tokens {
         let quantity = Tokens::whole(self.terms.quantity);
         let limit = match self.terms.overdraft {
             Overdraft::None => Some(quantity),
             Overdraft::Number(limit) => quantity.checked_add(Tokens::whole(limit)),
             Overdraft::Unlimited => Some(USED_MAX),
         };
-        limit.unwrap_or(USED_MAX).saturating_sub(used)
+        limit.unwrap_or(USED_MAX).saturating_sub(taken)
     }
 
-    /// What an access request at `now` could charge in all when `used` is used (spec 2.7): nothing
+    /// What an access request at `now` could charge in all when so much is taken (spec 2.7): nothing
     /// of what is no candidate then; `None` where the overdraft has no bound.
-    pub fn chargeable(&self, used: Tokens, now: Timestamp, tolerant: bool) -> Option<Tokens> {
+    pub fn chargeable(&self, taken: Tokens, now: Timestamp, tolerant: bool) -> Option<Tokens> {
         if !self.is_candidate(now, tolerant) {
             return Some(Tokens::ZERO);
         }
         match self.terms.overdraft {
             Overdraft::Unlimited => None,
-            Overdraft::None | Overdraft::Number(_) => Some(self.available(used)),
+            Overdraft::None | Overdraft::Number(_) => Some(self.available(taken)),
         }
     }
 }
@@ -221,6 +221,10 @@ pub struct Balance {
     pub open_lines: u64,
     /// What of it was charged through which action.
     pub counters: Counters,
+    /// Tokens that sessions of components hold: they come back (components 7.2).
+    pub held: Tokens,
+    /// Seats that are taken (components 1).
+    pub seats: u64,
 }
 
 /// What a record makes of one balance. It says the result, not the difference, so that replaying
@@ -238,9 +242,20 @@ pub struct Posting {
 }
 
 impl Balance {
+    /// What nobody else can have: charged or held. Pools bound both, so the sum is an amount.
+    pub fn taken(&self) -> Tokens {
+        self.used.checked_add(self.held).unwrap_or(Tokens::MAX)
+    }
+
+    /// Whether somebody holds tokens or a seat of it.
+    pub fn is_held(&self) -> bool {
+        self.held != Tokens::ZERO || self.seats > 0
+    }
+
     /// Takes over what a record makes of it.
     pub fn take_over(&mut self, after: &Balance) {
         (self.used, self.open_lines) = (after.used, after.open_lines);
+        (self.held, self.seats) = (after.held, after.seats);
         self.counters.take_over(&after.counters);
     }
 }

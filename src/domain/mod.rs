@@ -4,6 +4,7 @@
 pub mod balance;
 pub mod catalogue;
 pub mod charge;
+pub mod components;
 pub mod configuration;
 pub mod event;
 pub mod formula;

@@ -3,6 +3,7 @@
 //! A refusal is an answer, not a fault: nothing is broken and nothing has changed. Denials of single
 //! items are not refusals but verdicts ([`Denial`](super::charge::Denial)): those requests succeed.
 
+use super::components::ComponentRefusal;
 use super::ids::Text;
 use super::limits::{KEYS_MAX, LINE_ITEMS_CHARGED_MAX};
 use super::price::NoPrice;
@@ -22,6 +23,8 @@ pub enum RefusalKind {
     Conflict,
     /// The session has ended (spec 2.8): 403 or 409, by version.
     SessionEnded,
+    /// A failure of component licensing: told in a body of its own form (components 5).
+    Component,
 }
 
 /// Why a request was refused.
@@ -109,6 +112,18 @@ pub enum Refusal {
     /// No such key of this class.
     #[error("there is no such key: GET /public-keys lists those that exist")]
     UnknownKey,
+    /// No such product.
+    #[error("there is no such product: GET /products lists those that exist")]
+    UnknownProduct,
+    /// No such component of the product.
+    #[error("the product has no such component")]
+    UnknownComponent,
+    /// No such licence.
+    #[error("there is no such license: GET /licenses lists those that exist")]
+    UnknownLicense,
+    /// No such entitlement of the licence.
+    #[error("the license has no such entitlement")]
+    UnknownEntitlement,
     /// No such rate table.
     #[error("there is no rate table of this version in this series")]
     UnknownRateTable,
@@ -141,6 +156,26 @@ pub enum Refusal {
         /// Its state.
         state: &'static str,
     },
+    /// A licence stays where it is.
+    #[error("a license stays in its instance and with its product: use another key")]
+    LicenseFixed,
+    /// Something refers to it.
+    #[error("{by}: change that first")]
+    InUse {
+        /// What refers to it, as a sentence.
+        by: &'static str,
+    },
+    /// There are as many as there may be.
+    #[error("there would be more than {limit} {what}: delete those that are not used")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// What a call of component licensing is refused with (components 5).
+    #[error(transparent)]
+    Component(#[from] ComponentRefusal),
     /// The session cannot be used again.
     #[error("Session is {}", .0.as_str())]
     SessionEnded(Ended),
@@ -171,6 +206,14 @@ impl Refusal {
             Refusal::UnknownDecision => "unknown-decision",
             Refusal::UnknownKey => "unknown-key",
             Refusal::UnknownRateTable => "unknown-rate-table",
+            Refusal::UnknownProduct => "unknown-product",
+            Refusal::UnknownComponent => "unknown-component",
+            Refusal::UnknownLicense => "unknown-license",
+            Refusal::UnknownEntitlement => "unknown-entitlement",
+            Refusal::LicenseFixed => "license-fixed",
+            Refusal::InUse { .. } => "in-use",
+            Refusal::TooMany { .. } => "too-many",
+            Refusal::Component(refusal) => refusal.symbol(),
             Refusal::RateTableExists { .. } => "rate-table-exists",
             Refusal::RateTableInEffect => "rate-table-in-effect",
             Refusal::MappedElsewhere => "mapped-elsewhere",
@@ -192,6 +235,7 @@ impl Refusal {
             | Refusal::BadKey(_)
             | Refusal::TooManyKeys
             | Refusal::TooManyLineItems
+            | Refusal::TooMany { .. }
             | Refusal::FormulaFailed(_)
             | Refusal::UnknownSetting
             | Refusal::BadSetting
@@ -205,6 +249,10 @@ impl Refusal {
             | Refusal::UnknownCondition
             | Refusal::UnknownDecision
             | Refusal::UnknownKey
+            | Refusal::UnknownProduct
+            | Refusal::UnknownComponent
+            | Refusal::UnknownLicense
+            | Refusal::UnknownEntitlement
             | Refusal::UnknownRateTable => RefusalKind::NotFound,
             Refusal::RateTableExists { .. }
             | Refusal::RateTableInEffect
@@ -212,7 +260,10 @@ impl Refusal {
             | Refusal::ConditionInUse
             | Refusal::ActionsExist
             | Refusal::RemovalPending
-            | Refusal::NotObsolete { .. } => RefusalKind::Conflict,
+            | Refusal::NotObsolete { .. }
+            | Refusal::LicenseFixed
+            | Refusal::InUse { .. } => RefusalKind::Conflict,
+            Refusal::Component(_) => RefusalKind::Component,
             Refusal::SessionEnded(_) => RefusalKind::SessionEnded,
         }
     }

@@ -5,6 +5,7 @@
 //! deadlines, the idle limit) is in `due`. All of it is measured in
 //! session time, which stands still while the broker is not there.
 
+mod begun;
 mod due;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use self::due::{Due, DueKind, Pacing};
 use super::catalogue::InstanceCatalogue;
 use super::charge::{self, Balances, Candidates, Denied, Missing, Refund, Verdict};
+use super::components::{Lease, LeaseChange};
 use super::event::{Event, Next, Record, SessionAccess, SessionClosed};
 use super::ids::{
     ActionId, CorrelationId, InstanceNumber, LineItemNumber, SessionId, SessionNumber, Text,
@@ -55,6 +57,8 @@ pub enum State {
     },
     /// Uses a set of items and has paid for a period.
     Active(Arc<Use>),
+    /// A session of components (components 4).
+    Leased(Arc<Lease>),
     /// Over.
     Ended {
         /// How.
@@ -71,6 +75,12 @@ pub enum Ended {
     Terminated,
     /// Ended by an internal fault.
     Failed,
+    /// A session of components that its client ended.
+    Closed,
+    /// A session of components that was not extended in time.
+    Lapsed,
+    /// A session of components that its producer took back.
+    Revoked,
 }
 
 impl Ended {
@@ -79,6 +89,9 @@ impl Ended {
         match self {
             Ended::Terminated => "TERMINATED",
             Ended::Failed => "FAILED",
+            Ended::Closed => "CLOSED",
+            Ended::Lapsed => "LAPSED",
+            Ended::Revoked => "REVOKED",
         }
     }
 
@@ -87,6 +100,9 @@ impl Ended {
         match self {
             Ended::Terminated => "session-terminated",
             Ended::Failed => "session-failed",
+            Ended::Closed => "session-closed",
+            Ended::Lapsed => "session-lapsed",
+            Ended::Revoked => "session-revoked",
         }
     }
 }
@@ -209,7 +225,20 @@ impl Session {
         match &self.state {
             State::Idle { .. } => "IDLE",
             State::Active(_) => "ACTIVE",
+            State::Leased(_) => "LEASED",
             State::Ended { how, .. } => how.as_str(),
+        }
+    }
+
+    /// Whether it is, or was, a session of components.
+    pub fn is_lease(&self) -> bool {
+        match &self.state {
+            State::Leased(_) => true,
+            State::Ended { how, .. } => match how {
+                Ended::Closed | Ended::Lapsed | Ended::Revoked => true,
+                Ended::Terminated | Ended::Failed => false,
+            },
+            State::Idle { .. } | State::Active(_) => false,
         }
     }
 
@@ -222,7 +251,7 @@ impl Session {
     pub fn forgotten_at(&self) -> Option<Timestamp> {
         match &self.state {
             State::Ended { at, .. } => Some(at.plus_ms(ENDED_KEPT_MS)),
-            State::Idle { .. } | State::Active(_) => None,
+            State::Idle { .. } | State::Active(_) | State::Leased(_) => None,
         }
     }
 
@@ -230,7 +259,7 @@ impl Session {
     pub fn asked(&self) -> Option<Arc<AccessRequest>> {
         match &self.state {
             State::Active(usage) => Some(Arc::clone(&usage.request)),
-            State::Idle { .. } | State::Ended { .. } => None,
+            State::Idle { .. } | State::Leased(_) | State::Ended { .. } => None,
         }
     }
 
@@ -274,7 +303,7 @@ impl Session {
         if command.request.items.is_empty() {
             let next = match self.state {
                 State::Active(_) => Next::Halted,
-                State::Idle { .. } | State::Ended { .. } => Next::Unchanged,
+                State::Idle { .. } | State::Leased(_) | State::Ended { .. } => Next::Unchanged,
             };
             let postings = charge::refunded(&refunds, candidates.instance(), balances)?;
             return Ok(Ok(access(Vec::new(), refunds, postings, next)));
@@ -361,6 +390,15 @@ impl Session {
             Event::SessionClosed(_) | Event::SessionExpired(_) => {
                 self.state = State::Ended { how: Ended::Terminated, at: record.at };
             }
+            Event::Lease(event) => match (&event.change, &mut self.state) {
+                (LeaseChange::Ended((how, _)), _) => {
+                    self.state = State::Ended { how: *how, at: record.at };
+                }
+                (change, State::Leased(lease)) => Arc::make_mut(lease).apply(change, record.at),
+                (_, State::Idle { .. } | State::Active(_) | State::Ended { .. }) => {
+                    panic!("a lease has a session of its own");
+                }
+            },
             Event::Heartbeat { heard, .. } => {
                 self.hear(*heard);
                 if let State::Active(usage) = &mut self.state {
@@ -383,7 +421,8 @@ impl Session {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => {}
+            | Event::Answered
+            | Event::Provisioned(_) => {}
         }
     }
 

@@ -98,6 +98,9 @@ pub enum AmountError {
 pub struct Count(u64);
 
 impl Count {
+    /// One of something.
+    pub const ONE: Count = Count(UNITS_PER_COUNT);
+
     /// `None` for 0 and above 10^9.
     pub const fn from_units(units: u64) -> Option<Count> {
         if 0 < units && units <= UNITS_MAX { Some(Count(units)) } else { None }

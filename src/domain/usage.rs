@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::charge::{Denial, Refund, Verdict};
-use super::event::{Decision, Record};
+use super::components::{Hold, HoldKind, LeaseChange, LeaseEvent, Taken};
+use super::event::{Decision, Event, Record};
 use super::ids::{ActionId, CorrelationId, InstanceNumber, LineItemNumber, Requester, SessionId};
 use super::line_item::Posting;
 use super::request::{AccessRequest, RequestedItem};
@@ -42,6 +43,12 @@ pub enum Outcome<'a> {
     Refunded(Movement<'a>),
     /// Nothing was charged, and why (DENIED).
     Denied(Denial),
+    /// A component was checked out (CHECKOUT): what is held for it, of a pool if of any.
+    CheckedOut(Option<Movement<'a>>),
+    /// A component came back (RELEASE): what was held for it.
+    CheckedIn(Option<Movement<'a>>),
+    /// A component was checked out whose tokens are spent (CONSUMPTION).
+    Consumed(Movement<'a>),
 }
 
 /// Tokens that went to or came from a line item.
@@ -65,15 +72,21 @@ impl<'a> Outcome<'a> {
             Outcome::ChargedAutomatically(_) => "AUTOMATIC_CHARGE",
             Outcome::Refunded(_) => "REFUND",
             Outcome::Denied(_) => "DENIED",
+            Outcome::CheckedOut(_) => "CHECKOUT",
+            Outcome::CheckedIn(_) => "RELEASE",
+            Outcome::Consumed(_) => "CONSUMPTION",
         }
     }
 
     /// The status of its item. A refund has none.
     pub const fn status(&self) -> Option<ItemStatus> {
         match self {
-            Outcome::Charged(_) | Outcome::ChargedAutomatically(_) => Some(ItemStatus::GRANTED),
+            Outcome::Charged(_)
+            | Outcome::ChargedAutomatically(_)
+            | Outcome::CheckedOut(_)
+            | Outcome::Consumed(_) => Some(ItemStatus::GRANTED),
             Outcome::Denied(denial) => Some(ItemStatus::of_denial(*denial)),
-            Outcome::Refunded(_) => None,
+            Outcome::Refunded(_) | Outcome::CheckedIn(_) => None,
         }
     }
 
@@ -82,7 +95,9 @@ impl<'a> Outcome<'a> {
         match self {
             Outcome::Charged(movement)
             | Outcome::ChargedAutomatically(movement)
-            | Outcome::Refunded(movement) => Some(movement),
+            | Outcome::Refunded(movement)
+            | Outcome::Consumed(movement) => Some(movement),
+            Outcome::CheckedOut(movement) | Outcome::CheckedIn(movement) => movement.as_ref(),
             Outcome::Denied(_) => None,
         }
     }
@@ -91,6 +106,9 @@ impl<'a> Outcome<'a> {
 /// The rows of a record: its refunds, then its charges and denials, in the order of the request.
 /// A charge line that ends without anything left of it has no refund, and no row.
 pub fn rows(record: &Record) -> Vec<UsageRow<'_>> {
+    if let Event::Lease(event) = &record.event {
+        return rows_of_lease(record.at, event);
+    }
     let Some(decision) = record.event.decision() else { return Vec::new() };
     let (instance, session) = (decision.instance(), decision.session());
     let operation =
@@ -120,6 +138,53 @@ pub fn rows(record: &Record) -> Vec<UsageRow<'_>> {
         Decision::Close(closed) | Decision::Expiry(closed) => {
             operation.refunds(closed.correlation, closed.ended.as_deref(), &closed.refunds)
         }
+    }
+}
+
+/// The rows of what happened to a session of components (components 7.1).
+fn rows_of_lease(at: Timestamp, event: &LeaseEvent) -> Vec<UsageRow<'_>> {
+    let (instance, session) = (event.instance, Some(event.session_id));
+    let operation = Operation { at, instance, session, postings: &event.postings };
+    let row = |item, outcome| UsageRow {
+        at,
+        correlation: event.correlation,
+        instance,
+        session,
+        requester: &event.requester,
+        item,
+        outcome,
+    };
+    let held = |kind: &HoldKind| {
+        let pool = kind.pool()?;
+        let posting = operation.posting(pool.number);
+        let (rate, tokens) = (kind.price(), kind.tokens());
+        Some(Movement { posting, rate, tokens, action: None })
+    };
+    match &event.change {
+        LeaseChange::CheckedOut(taken) => {
+            let outcome = |taken: &Taken| match taken {
+                Taken::Nothing => Outcome::CheckedOut(None),
+                Taken::Held(kind) => Outcome::CheckedOut(held(kind)),
+                Taken::Spent { pool, price } => {
+                    let posting = operation.posting(pool.number);
+                    let (rate, tokens) = (*price, taken.tokens());
+                    Outcome::Consumed(Movement { posting, rate, tokens, action: None })
+                }
+            };
+            taken.iter().map(|(item, taken)| row(item, outcome(taken))).collect()
+        }
+        LeaseChange::Denied((items, shortage)) => {
+            let denial = |item: &RequestedItem| {
+                let is_it = item.name == *shortage.component();
+                if is_it { shortage.denial() } else { Denial::NoStatus }
+            };
+            items.iter().map(|item| row(item, Outcome::Denied(denial(item)))).collect()
+        }
+        LeaseChange::CheckedIn(released) | LeaseChange::Ended((_, released)) => {
+            let outcome = |hold: &Hold| Outcome::CheckedIn(held(&hold.kind));
+            released.iter().map(|hold| row(&hold.item, outcome(hold))).collect()
+        }
+        LeaseChange::Begun(_) | LeaseChange::Extended(_) => Vec::new(),
     }
 }
 
@@ -223,9 +288,11 @@ impl Reconciler {
             let sum = self.sums.entry(line_item).or_default();
             let after = match row.outcome {
                 Outcome::Refunded(_) => sum.checked_sub(tokens),
-                Outcome::Charged(_) | Outcome::ChargedAutomatically(_) | Outcome::Denied(_) => {
+                Outcome::Charged(_) | Outcome::ChargedAutomatically(_) | Outcome::Consumed(_) => {
                     sum.checked_add(tokens)
                 }
+                // What is held comes back: it is never used.
+                Outcome::CheckedOut(_) | Outcome::CheckedIn(_) | Outcome::Denied(_) => Some(*sum),
             };
             *sum = after.ok_or_else(|| Residue {
                 activation_id: movement.posting.activation_id.as_str().to_owned(),

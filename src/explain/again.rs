@@ -268,7 +268,7 @@ impl Before<'_> {
 fn used(session: &Session) -> Option<&AccessRequest> {
     match &session.state {
         Doing::Active(usage) => Some(&usage.request),
-        Doing::Idle { .. } | Doing::Ended { .. } => None,
+        Doing::Idle { .. } | Doing::Leased(_) | Doing::Ended { .. } => None,
     }
 }
 

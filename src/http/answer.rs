@@ -14,11 +14,11 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::problem::{Header, Problem};
+use super::problem::{Asked, Header, Problem};
 use super::wire::Dialect;
 use crate::broker::Receipt;
 use crate::domain::idempotency::FirstAnswer;
-use crate::domain::ids::{CorrelationId, Sequence};
+use crate::domain::ids::Sequence;
 use crate::domain::session::Pacing;
 
 /// The journal's place that an answer rests on (spec 2.10).
@@ -130,12 +130,12 @@ impl Answer {
     }
 
     /// The answer that was kept under an idempotency key, as it was sent the first time.
-    pub(super) fn kept(sequence: Sequence, first: &FirstAnswer) -> Answer {
+    pub(super) fn kept(sequence: Sequence, first: &FirstAnswer, dialect: &Dialect) -> Answer {
         let status = StatusCode::from_u16(first.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR); // It was one.
         Answer {
             status,
-            content_type: if first.status < 400 { JSON } else { PROBLEM_JSON },
+            content_type: if first.status < 400 || dialect.failures { JSON } else { PROBLEM_JSON },
             sequence: Some(sequence),
             pacing: first.pacing,
             policy: None,
@@ -224,17 +224,12 @@ fn pace(headers: &mut HeaderMap, pacing: Pacing) {
 }
 
 /// The response to a call that has no result.
-pub(super) fn of_problem(
-    problem: &Problem,
-    dialect: &Dialect,
-    path: &str,
-    correlation: CorrelationId,
-) -> Response<AnswerBody> {
-    let body = problem.write(dialect, path, correlation);
-    let mut response = Response::new(whole(body));
-    *response.status_mut() = problem.status(dialect);
+pub(super) fn of_problem(problem: &Problem, asked: Asked<'_>) -> Response<AnswerBody> {
+    let mut response = Response::new(whole(problem.write(asked)));
+    *response.status_mut() = problem.status(asked.dialect);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+    let is_problem = problem.is_problem(asked.dialect);
+    headers.insert(CONTENT_TYPE, if is_problem { PROBLEM_JSON } else { JSON });
     if let Some(sequence) = problem.sequence() {
         headers.insert(&SEQUENCE_HEADER, HeaderValue::from(sequence.get()));
     }

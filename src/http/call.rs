@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version as HttpVersion};
@@ -13,14 +13,15 @@ use tokio::time::Instant;
 
 use super::answer::{self, Answer, AnswerBody, Content};
 use super::keyed::{self, Under};
+use super::operation::Operation;
 use super::path::{self, Query};
-use super::problem::Problem;
-use super::routes::{self, Caller, Found, Operation};
+use super::problem::{Asked, Problem};
+use super::routes::{self, Caller, Found};
 use super::scope::{self, Claims};
 use super::wire::{Dialect, Version};
 use super::{
-    Server, access, body, configuration, decisions, instances, keys, line_items, ops, rate_tables,
-    rules, sessions, test_clock, usage,
+    Server, access, body, configuration, decisions, instances, keys, leases, licensing, line_items,
+    ops, rate_tables, rules, sessions, test_clock, usage,
 };
 use crate::auth::{Role, UnderWay};
 use crate::broker::{self, Broker, Key};
@@ -47,6 +48,8 @@ pub(super) struct Call<'a> {
     pub(super) under: Option<Under>,
     /// Its body, once it has been read.
     read: Option<Bytes>,
+    /// Its place among the calls of its key.
+    place: Option<UnderWay>,
 }
 
 impl Call<'_> {
@@ -70,6 +73,11 @@ impl Call<'_> {
         self.found.version.dialect()
     }
 
+    /// The version that its path names.
+    pub(super) fn version(&self) -> Version {
+        self.found.version
+    }
+
     /// An id in its path, decoded; empty, which names nothing, where the route has none.
     pub(super) fn param(&self, name: &str) -> Cow<'_, str> {
         self.found.param(name).map_or(Cow::Borrowed(""), path::segment)
@@ -89,11 +97,30 @@ impl Call<'_> {
         content: impl Fn(&T) -> Content + Send + Sync + 'static,
         ask: impl AsyncFnOnce(&Broker) -> broker::Answer<T>,
     ) -> Result<Answer, Problem> {
+        self.change_or(move |answer| answer.ok().map(&content), ask).await
+    }
+
+    /// The same where some refusal is as good as done: `content` has something to say of it.
+    pub(super) async fn change_or<T: Send + 'static>(
+        &mut self,
+        content: impl Fn(Result<&T, &BrokerError>) -> Option<Content> + Send + Sync + 'static,
+        ask: impl AsyncFnOnce(&Broker) -> broker::Answer<T>,
+    ) -> Result<Answer, Problem> {
         if let Some(under) = self.under.take() {
-            return under.ask(self.broker(), content, ask).await;
+            return under.ask_or(self.broker(), content, ask).await;
         }
-        let receipt = ask(self.broker()).await?;
-        Ok(Answer::resting_on(receipt.sequence, content(&receipt.value)))
+        let answer = ask(self.broker()).await;
+        let said = content(answer.as_ref().map(|receipt| &receipt.value));
+        let sequence = match &answer {
+            Ok(receipt) => Some(receipt.sequence),
+            Err(BrokerError::Refused(_, sequence)) => *sequence,
+            Err(_) => None,
+        };
+        match (said, answer) {
+            (Some(said), _) => Ok(Answer::resting_on(sequence.unwrap_or_default(), said)),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(_)) => Err(BrokerError::Fault.into()), // Of what is done there is much to say.
+        }
     }
 
     /// The same of what is only to be gone.
@@ -106,15 +133,25 @@ impl Call<'_> {
 
     /// A place among the calls of the caller's key. Heartbeats and closes need none.
     async fn take_place(&mut self) -> Result<Option<UnderWay>, Problem> {
-        if self.found.route.has_body() {
+        // A heartbeat may be posted without one.
+        let is_bare =
+            self.found.route.operation == Operation::Heartbeat && self.body.is_end_stream();
+        if self.found.route.has_body() && !is_bare {
             self.read = Some(self.body().await?); // Before: a slow client keeps nobody's place.
         }
-        if matches!(self.found.route.operation, Operation::Heartbeat | Operation::CloseSession) {
+        let operation = self.found.route.operation;
+        let gives_back = matches!(operation, Operation::Component(method) if method.gives_back());
+        if gives_back || matches!(operation, Operation::Heartbeat | Operation::CloseSession) {
             return Ok(None);
         }
         let limit = self.server.limits.calls_per_key;
         let place = self.claims.principal().begin_call(limit);
         place.map(Some).ok_or_else(|| BrokerError::Overloaded { limit }.into())
+    }
+
+    /// It may wait long for others: its key's calls are not fewer for that.
+    pub(super) fn wait(&mut self) {
+        self.place = None;
     }
 
     /// Takes the idempotency key that the call was sent with, if it is one that knows keys; or
@@ -135,11 +172,13 @@ impl Call<'_> {
         let parts = [operation.name(), version.name(), rest, query, instance].map(str::as_bytes);
         let fingerprint = keyed::fingerprint(&[&parts[..], &[body.as_ref()]].concat());
         let caller = self.claims.principal();
-        let key = keyed::key_of(caller, sent);
         let instance = InstanceId::parse(instance);
+        let key = keyed::key_of(caller, instance, sent);
         let call = KeyedCall { key, instance, fingerprint };
         match self.broker().reserve(call, caller).await? {
-            Key::Answered(sequence, first) => Ok(Some(Answer::kept(sequence, &first))),
+            Key::Answered(sequence, first) => {
+                Ok(Some(Answer::kept(sequence, &first, self.dialect())))
+            }
             Key::First(reservation) => {
                 let (dialect, path) = (self.dialect(), path.to_owned());
                 let correlation = self.broker().correlation();
@@ -169,7 +208,8 @@ pub(super) async fn answer(server: &Server, request: Request<Incoming>) -> Respo
             if problem.is_fault() {
                 tracing::error!(%correlation, code = problem.code(), "answered with a fault");
             }
-            answer::of_problem(&problem, version.dialect(), head.uri.path(), correlation)
+            let (dialect, path, now) = (version.dialect(), head.uri.path(), server.broker.now());
+            answer::of_problem(&problem, Asked { dialect, path, correlation, now })
         }
     };
     server.meters.count(operation, &response, started.elapsed());
@@ -234,8 +274,9 @@ async fn run(
     let in_path = found.param("instanceId").map(path::segment);
     let in_query = query.get("instanceId").map(str::to_owned);
     let claims = Claims::new(principal, in_path, header, in_query)?;
-    let mut call = Call { server, head, body, found, query, claims, under: None, read: None };
-    let _under_way = call.take_place().await?;
+    let mut call =
+        Call { server, head, body, found, query, claims, under: None, read: None, place: None };
+    call.place = call.take_place().await?;
     match call.take_key().await? {
         Some(first) => Ok(first),
         None => dispatch(call).await,
@@ -278,6 +319,8 @@ async fn dispatch(call: Call<'_>) -> Result<Answer, Problem> {
         Operation::ChangeConfiguration => configuration::change(call).await,
         Operation::ReadUsage => usage::read(call).await,
         Operation::ExplainDecision => decisions::explain(call).await,
+        Operation::Licensing(operation) => licensing::answer(call, operation).await,
+        Operation::Component(method) => leases::answer(call, method).await,
         Operation::ReadTestClock => Ok(test_clock::read(call.broker())),
         Operation::MoveTestClock => match &call.server.mover {
             Some(mover) => test_clock::change(call, mover).await,

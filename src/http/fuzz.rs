@@ -2,8 +2,9 @@
 
 use super::path;
 use super::wire::{self, Version};
+use crate::domain::ids::Text;
 use crate::domain::keys::KeyClass;
-use crate::domain::limits::{ITEMS_MAX, KEYS_SENT_MAX};
+use crate::domain::limits::{IDENTITY_PAIRS_MAX, ITEMS_MAX, KEYS_SENT_MAX};
 
 /// Reads a body as every operation of both versions does; says whether it suited one.
 pub(crate) fn request(body: &[u8]) -> bool {
@@ -30,7 +31,31 @@ pub(crate) fn request(body: &[u8]) -> bool {
     fine |= wire::configuration::read(body).is_ok();
     fine |= wire::rules::read_conditions(body).is_ok();
     fine |= wire::rules::read_actions(body).is_ok();
+    fine |= licensing(body);
     fine | wire::test_clock::read(body).is_ok()
+}
+
+/// The same of component licensing.
+fn licensing(body: &[u8]) -> bool {
+    let mut fine = wire::licensing::read_product(body).is_ok();
+    fine |= wire::licensing::read_component(body, Text::empty()).is_ok();
+    fine |= wire::licensing::read_license(body).is_ok();
+    fine |= wire::licensing::read_entitlement(body).is_ok();
+    if let Ok(new) = wire::leases::read_registration(body) {
+        assert!((1..=IDENTITY_PAIRS_MAX).contains(&new.identity.pairs.len()));
+        fine = true;
+    }
+    for version in Version::COMPONENTS {
+        fine |= wire::leases::read_begin(body, version, true).is_ok();
+    }
+    fine |= wire::leases::read_check_out_license(body).is_ok();
+    fine |= wire::leases::read_on_session(body).is_ok();
+    fine |= wire::leases::read_check_in_license(body).is_ok();
+    if let Ok(asked) = wire::leases::read_components(body) {
+        assert!((1..=ITEMS_MAX).contains(&asked.names.len()));
+        fine = true;
+    }
+    fine
 }
 
 /// Reads a path and the query after its `?`; says whether both are some.

@@ -6,13 +6,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::answer::{Answer, Content};
-use super::problem::Problem;
+use super::problem::{Asked, Problem};
 use super::wire::Dialect;
 use crate::actors::Reservation;
 use crate::auth::Principal;
 use crate::broker::{self, Broker};
 use crate::domain::idempotency::{Fingerprint, IdempotencyKey};
-use crate::domain::ids::CorrelationId;
+use crate::domain::ids::{CorrelationId, InstanceId};
 use crate::error::BrokerError;
 
 static HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -44,9 +44,17 @@ pub(super) fn refuse(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::bad_request("bad-idempotency-key", detail))
 }
 
-/// A key of this caller: what others choose is another key.
-pub(super) fn key_of(caller: &Principal, sent: &str) -> IdempotencyKey {
-    let parts = [caller.role.kty().as_bytes(), caller.key_id.as_bytes(), sent.as_bytes()];
+/// A key of this caller: what others choose is another key. Customers' tokens may all be signed
+/// by one key: where a call names no instance, they are told apart by those that they reach.
+pub(super) fn key_of(
+    caller: &Principal,
+    instance: Option<InstanceId>,
+    sent: &str,
+) -> IdempotencyKey {
+    let reach = caller.reach().filter(|_| instance.is_none()).unwrap_or_default();
+    let reach: Vec<[u8; 16]> = reach.iter().map(|id| id.as_u128().to_be_bytes()).collect();
+    let own = [caller.role.kty().as_bytes(), caller.key_id.as_bytes(), sent.as_bytes()];
+    let parts: Vec<&[u8]> = own.into_iter().chain(reach.iter().map(<[u8; 16]>::as_slice)).collect();
     IdempotencyKey::from_u128(hash(&parts))
 }
 
@@ -84,16 +92,31 @@ impl Under {
         content: impl Fn(&T) -> Content + Send + Sync + 'static,
         ask: impl AsyncFnOnce(&Broker) -> broker::Answer<T>,
     ) -> Result<Answer, Problem> {
+        self.ask_or(broker, move |answer| answer.ok().map(&content), ask).await
+    }
+
+    /// The same; what `content` says nothing of is told as a problem.
+    pub(super) async fn ask_or<T: Send + 'static>(
+        self,
+        broker: &Broker,
+        content: impl Fn(Result<&T, &BrokerError>) -> Option<Content> + Send + Sync + 'static,
+        ask: impl AsyncFnOnce(&Broker) -> broker::Answer<T>,
+    ) -> Result<Answer, Problem> {
         let Under { reservation, dialect, path, correlation } = self;
         let told = Arc::new(OnceLock::new());
-        let rendering = move |answer: Result<&T, &BrokerError>| match answer {
-            Ok(value) => content(value).kept(),
-            Err(error) => Problem::from(error.clone()).kept(dialect, &path, correlation),
+        let clock = broker.clone();
+        let rendering = move |answer: Result<&T, &BrokerError>| {
+            if let Some(content) = content(answer) {
+                return content.kept();
+            }
+            let error = answer.err().cloned().unwrap_or(BrokerError::Fault); // There is one.
+            let asked = Asked { dialect, path: &path, correlation, now: clock.now() };
+            Problem::from(error).kept(asked)
         };
         let broker = broker.under(reservation, Box::new(rendering), Arc::clone(&told));
         let asked = ask(&broker).await;
         if let Some((sequence, keyed)) = told.get() {
-            return Ok(Answer::kept(*sequence, &keyed.answer));
+            return Ok(Answer::kept(*sequence, &keyed.answer, dialect));
         }
         // Without a record of its own it was not decided: nothing is kept, and the key is free.
         Err(asked.err().unwrap_or(BrokerError::FirstAnswerUnread).into())

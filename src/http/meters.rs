@@ -6,7 +6,7 @@ use hyper::Response;
 use hyper::header::RETRY_AFTER;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::routes::Operation;
+use super::operation::Operation;
 use crate::metrics::{HTTP_REQUEST_SECONDS, HTTP_REQUESTS_TOTAL};
 
 /// The label of calls that belong to no route.

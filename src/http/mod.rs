@@ -16,9 +16,12 @@ pub(crate) mod fuzz;
 mod instances;
 mod keyed;
 mod keys;
+mod leases;
+mod licensing;
 mod line_items;
 mod meters;
 mod openapi;
+mod operation;
 mod ops;
 mod path;
 mod problem;
@@ -44,7 +47,7 @@ pub use self::decisions::explanation_json;
 use self::meters::Meters;
 pub use self::ops::MetricsText;
 use self::routes::Router;
-pub use self::routes::routes;
+pub use self::routes::{component_routes, routes};
 use self::test_clock::Mover;
 use crate::auth::Verifier;
 use crate::broker::Broker;
@@ -163,6 +166,8 @@ pub async fn serve(
     }
     drop(listener);
     phase.send_replace(Phase::Draining);
+    // Who waits in line would wait longer than the drain.
+    server.broker.dismiss_waiting().await;
     let all = permits.acquire_many(server.limits.connections);
     let drained = tokio::time::timeout(server.limits.drain, all).await;
     let left = match drained {

@@ -6,7 +6,10 @@
 //! looks like, and `page` shows all of it to people.
 
 mod answers;
+mod component_examples;
+mod components;
 mod examples;
+mod licensing;
 mod operations;
 mod page;
 mod problems;
@@ -20,7 +23,8 @@ use serde_json::{Map, Value, json};
 
 use self::operations::{About, Shape};
 use self::requests::{put, reference};
-use super::routes::{self, Caller, Operation, Route};
+use super::operation::{Licensing as L, Operation};
+use super::routes::{self, Caller, Route};
 use super::wire::Version;
 
 const VERSIONS: [Version; 2] = [Version::V1_0, Version::V1_1];
@@ -49,6 +53,13 @@ four; v1.1 knows formulas and their `variables`, `resetFrequency`, and the setti
 
 Amounts are exact decimal numbers, times are milliseconds since 1970. `null` for a member that is \
 optional is as good as leaving it out; a member that is not described is refused.
+
+The methods below `/api/v3.0/auth`, `/api/v3.1/auth` and `/api/v3.2/auth` are for clients whose \
+components are licensed: seats, tokens that come back, tokens that are spent. Each version has \
+those of the versions before it. Their bodies are plain JSON under TLS: the encryption of the \
+original API is not published and not built; its envelope is taken with clear `data`. Their times \
+are RFC 3339, a member that is not described is passed over, and a failure is 200 with \
+`success` false.
 
 Whoever sends `Idempotency-Key` with a call that changes something can repeat it until there is an \
 answer: it happens once. `x-sequence` names the record of the journal that an answer rests on.";
@@ -90,6 +101,11 @@ fn description(has_test_clock: bool) -> Value {
             add(path(route, version), route, operation(route, Some(version)));
         }
     }
+    for version in Version::COMPONENTS {
+        for route in routes::components(version) {
+            add(path(route, version), route, operation(route, Some(version)));
+        }
+    }
     for route in routes::outside(has_test_clock) {
         add(route.path().to_owned(), route, operation(route, None));
     }
@@ -118,7 +134,8 @@ fn token(description: &str) -> Value {
 }
 
 fn schemas() -> Map<String, Value> {
-    let common = [requests::common(), answers::common(), problems::schemas()].concat();
+    let common = [requests::common(), answers::common(), problems::schemas()];
+    let common = [common.concat(), licensing::schemas(), components::schemas()].concat();
     let mut all: Map<String, Value> =
         common.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
     for version in VERSIONS {
@@ -132,7 +149,7 @@ fn schemas() -> Map<String, Value> {
 
 /// The name of a schema for one version.
 fn versioned_name(name: &str, version: Version) -> String {
-    match DIFFERENT.contains(&name) {
+    match DIFFERENT.contains(&name) && VERSIONS.contains(&version) {
         true => format!("{name}_{}", suffix(version)),
         false => name.to_owned(),
     }
@@ -214,7 +231,8 @@ fn parameters(route: &Route) -> Vec<Value> {
             "keyId" => (requests::path_text("A key."), examples::KEY),
             "conditionId" => (requests::id("A condition."), examples::CONDITION),
             "sessionId" => (requests::id("A session."), examples::SESSION),
-            _ => (requests::id("A decision."), examples::CORRELATION),
+            "correlationId" => (requests::id("A decision."), examples::CORRELATION),
+            other => licensing::path_id(other).unwrap_or_default(),
         };
         parameters.push(json!({
             "name": id, "in": "path", "required": true, "example": example, "schema": schema,
@@ -274,7 +292,7 @@ fn query_parameter(name: &str) -> Value {
         }
         "instanceId" => {
             let id = json!({ "type": "string", "format": "uuid" });
-            (true, id, json!(examples::INSTANCE), "Whose sessions.")
+            (true, id, json!(examples::INSTANCE), "Whose sessions or licenses.")
         }
         "instance" => {
             let id = json!({ "type": "string", "format": "uuid" });
@@ -336,6 +354,9 @@ fn responses(
     let mut responses = Map::new();
     for (status, codes) in problems::codes(route, about, version) {
         responses.insert(status.to_string(), problems::response(status, &codes, &pacing));
+    }
+    if Version::COMPONENTS.contains(&version) {
+        components::add_failures(&mut responses, route.operation.is_change());
     }
     if route.operation == Operation::Readiness {
         let mut not_ready = json!({ "description": "Not ready, and why." });
@@ -400,6 +421,13 @@ const CONDITION: (&str, &str) = ("conditionId", "$response.body#/0/id");
 const NEW_INSTANCE: (&str, &str) = ("instanceId", "$response.body#/id");
 const LINE_ITEM: (&str, &str) = ("lineItemId", "$response.body#/activationId");
 
+const PRODUCT: (&str, &str) = ("productGuid", "$response.body#/productGuid");
+const OF_PRODUCT: (&str, &str) = ("productGuid", "$request.path.productGuid");
+const COMPONENT: (&str, &str) = ("name", "$response.body#/name");
+const LICENSE: (&str, &str) = ("licenseKey", "$response.body#/licenseKey");
+const OF_LICENSE: (&str, &str) = ("licenseKey", "$request.path.licenseKey");
+const ENTITLEMENT: (&str, &str) = ("entitlementId", "$response.body#/entitlementId");
+
 /// From an operation's answer to another operation, and where its parameters come from.
 type Link = (Operation, Operation, &'static [(&'static str, &'static str)]);
 
@@ -423,6 +451,13 @@ const LINKS: &[Link] = &[
     (Operation::CreateSession, Operation::ReadSession, &[SESSION]),
     (Operation::CreateSession, Operation::Heartbeat, &[SESSION]),
     (Operation::CreateSession, Operation::CloseSession, &[SESSION]),
+    (Operation::Licensing(L::SaveProduct), Operation::Licensing(L::SaveComponent), &[PRODUCT]),
+    (Operation::Licensing(L::SaveProduct), Operation::Licensing(L::DeleteProduct), &[PRODUCT]),
+    (Operation::Licensing(L::SaveComponent), Operation::Licensing(L::DeleteComponent), &[OF_PRODUCT, COMPONENT]),
+    (Operation::Licensing(L::SaveLicense), Operation::Licensing(L::SaveEntitlement), &[LICENSE]),
+    (Operation::Licensing(L::SaveLicense), Operation::Licensing(L::ListHolders), &[LICENSE]),
+    (Operation::Licensing(L::SaveLicense), Operation::Licensing(L::DeleteLicense), &[LICENSE]),
+    (Operation::Licensing(L::SaveEntitlement), Operation::Licensing(L::DeleteEntitlement), &[OF_LICENSE, ENTITLEMENT]),
 ];
 
 fn links(from: Operation, version: Version) -> Value {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::answer::Answer;
-use super::routes::Operation;
+use super::operation::Operation;
 use super::wire::{Bracket, Json};
 use super::{Server, openapi};
 use crate::broker::Broker;

@@ -99,6 +99,14 @@ pub(super) fn fold(path: &str) -> Option<(Version, &str)> {
     Some((Version::parse(version)?, rest))
 }
 
+/// The same for the component API, which has no prefixes (components 2.0).
+pub(super) fn fold_components(path: &str) -> Option<(Version, &str)> {
+    let versioned = path.strip_prefix("/api/")?;
+    let (version, _) = versioned.split_once('/')?;
+    let found = Version::COMPONENTS.into_iter().find(|known| known.name() == version)?;
+    Some((found, versioned.strip_prefix(version)?))
+}
+
 fn begins_anew(rest: &&str) -> bool {
     rest.starts_with('/')
 }
@@ -252,6 +260,16 @@ mod tests {
         ] {
             assert_eq!(fold(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_component_api_has_versions_and_no_prefixes() {
+        let found = fold_components("/api/v3.1/auth/x");
+        assert_eq!(found, Some((Version::V3_1, "/auth/x")));
+        for path in ["/api/v3.3/x", "/api/v1.0/x", "/api/v3.1", "/elastic/api/v3.1/x", "/v3.1/x"] {
+            assert_eq!(fold_components(path), None, "{path}");
+        }
+        assert_eq!(fold("/api/v3.1/auth/x"), None);
     }
 
     #[test]

@@ -3,12 +3,15 @@
 
 use hyper::StatusCode;
 
+use super::wire::failure::Failure;
 use super::wire::{Bracket, Dialect, Fault, Json};
 use crate::auth::Forbidden;
+use crate::domain::components::ComponentRefusal;
 use crate::domain::idempotency::FirstAnswer;
 use crate::domain::ids::{CorrelationId, Sequence};
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::domain::session::Pacing;
+use crate::domain::session::{Ended, Pacing};
+use crate::domain::time::Timestamp;
 use crate::error::{BrokerError, Effect};
 
 /// Where the codes are explained: `routes` has the page there too.
@@ -26,6 +29,22 @@ pub(super) struct Problem {
     /// The last record that the answer rests on, if it rests on any.
     sequence: Option<Sequence>,
     closes: bool,
+    /// How the component API tells it, where it has a form for it; boxed, so that a problem stays
+    /// small enough to be returned.
+    failure: Option<Box<(StatusCode, Failure)>>,
+}
+
+/// What an error body says of its call, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// What the version does differently.
+    pub(super) dialect: &'a Dialect,
+    /// What was called.
+    pub(super) path: &'a str,
+    /// The name of the answer.
+    pub(super) correlation: CorrelationId,
+    /// The time of the answer.
+    pub(super) now: Timestamp,
 }
 
 /// A status, or one that the version of the API decides.
@@ -72,6 +91,7 @@ impl Problem {
             header: None,
             sequence: None,
             closes: false,
+            failure: None,
         }
     }
 
@@ -96,8 +116,32 @@ impl Problem {
         Problem { documented: Documented::LineItemFaults(faults), ..problem }
     }
 
+    /// The same for a call whose failures are no results: 400 instead of 200 (components 2.5).
+    pub(super) fn never_ok(self) -> Problem {
+        let mut problem = self;
+        if let Some(failure) = &mut problem.failure
+            && failure.0 == StatusCode::OK
+        {
+            failure.0 = StatusCode::BAD_REQUEST;
+        }
+        problem
+    }
+
+    /// What the component API tells instead, if this is told there.
+    fn failure(&self, dialect: &Dialect) -> Option<(StatusCode, Failure)> {
+        self.failure.as_deref().copied().filter(|_| dialect.failures)
+    }
+
+    /// Whether it has the form of a problem in this version of the API.
+    pub(super) fn is_problem(&self, dialect: &Dialect) -> bool {
+        self.failure(dialect).is_none()
+    }
+
     /// The status in this version of the API.
     pub(super) fn status(&self, dialect: &Dialect) -> StatusCode {
+        if let Some((status, _)) = self.failure(dialect) {
+            return status;
+        }
         match self.status {
             Status::Fixed(status) => status,
             Status::SessionEnded => dialect.session_ended,
@@ -135,26 +179,17 @@ impl Problem {
     }
 
     /// As it is kept under an idempotency key.
-    pub(super) fn kept(
-        &self,
-        dialect: &Dialect,
-        path: &str,
-        correlation: CorrelationId,
-    ) -> FirstAnswer {
-        FirstAnswer {
-            status: self.status(dialect).as_u16(),
-            pacing: self.pacing(),
-            body: self.write(dialect, path, correlation),
-        }
+    pub(super) fn kept(&self, asked: Asked<'_>) -> FirstAnswer {
+        let (status, pacing) = (self.status(asked.dialect).as_u16(), self.pacing());
+        FirstAnswer { status, pacing, body: self.write(asked) }
     }
 
     /// Writes the body.
-    pub(super) fn write(
-        &self,
-        dialect: &Dialect,
-        path: &str,
-        correlation: CorrelationId,
-    ) -> Vec<u8> {
+    pub(super) fn write(&self, asked: Asked<'_>) -> Vec<u8> {
+        let Asked { dialect, path, correlation, now } = asked;
+        if let Some((_, failure)) = self.failure(dialect) {
+            return failure.write(now, &self.detail, self.effect);
+        }
         let status = self.status(dialect);
         let mut json = Json::with_capacity(384 + 2 * self.detail.len() + path.len());
         json.open(Bracket::Object);
@@ -189,7 +224,8 @@ impl Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Problem {
-        Problem::bad_request(fault.code, fault.detail)
+        let failure = Some(Box::new((StatusCode::BAD_REQUEST, Failure::INVALID)));
+        Problem { failure, ..Problem::bad_request(fault.code, fault.detail) }
     }
 }
 
@@ -201,9 +237,11 @@ impl From<Forbidden> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
-        let (code, detail) = (refusal.code(), refusal.to_string());
-        let status = match refusal.kind() {
-            RefusalKind::Invalid => Status::Fixed(StatusCode::BAD_REQUEST),
+        let (detail, failure) = (refusal.to_string(), Failure::of_any(&refusal));
+        let refusal = as_administration_is_told(refusal);
+        let (code, kind) = (refusal.code(), refusal.kind());
+        let status = match kind {
+            RefusalKind::Invalid | RefusalKind::Component => Status::Fixed(StatusCode::BAD_REQUEST),
             RefusalKind::Forbidden => Status::Fixed(StatusCode::FORBIDDEN),
             RefusalKind::NotFound => Status::Fixed(StatusCode::NOT_FOUND),
             RefusalKind::Conflict => Status::Fixed(StatusCode::CONFLICT),
@@ -216,46 +254,82 @@ impl From<Refusal> for Problem {
         } else {
             Documented::Nothing
         };
-        Problem { status, documented, ..Problem::bad_request(code, detail) }
+        let failed_as = match (failure == Failure::INVALID, kind) {
+            (true, _) => Some(StatusCode::BAD_REQUEST),
+            (false, RefusalKind::Forbidden) => None, // Of a token that does not reach so far.
+            (false, _) => Some(StatusCode::OK),
+        };
+        let failure = failed_as.map(|status| Box::new((status, failure)));
+        Problem { status, documented, failure, ..Problem::bad_request(code, detail) }
+    }
+}
+
+/// The refusal of the component API in the words of the first one: whoever administrates meets
+/// sessions alone.
+fn as_administration_is_told(refusal: Refusal) -> Refusal {
+    let Refusal::Component(component) = &refusal else { return refusal };
+    match component {
+        ComponentRefusal::UnknownSession => Refusal::UnknownSession,
+        ComponentRefusal::SessionClosed => Refusal::SessionEnded(Ended::Closed),
+        ComponentRefusal::SessionLapsed => Refusal::SessionEnded(Ended::Lapsed),
+        ComponentRefusal::SessionRevoked => Refusal::SessionEnded(Ended::Revoked),
+        ComponentRefusal::InvalidRequest(_)
+        | ComponentRefusal::UnknownProduct
+        | ComponentRefusal::UnknownLicense
+        | ComponentRefusal::UnknownInstance
+        | ComponentRefusal::InstanceMismatch
+        | ComponentRefusal::UnknownUser
+        | ComponentRefusal::TermClosed
+        | ComponentRefusal::LicenseFull { .. }
+        | ComponentRefusal::LicenseNotConcurrent
+        | ComponentRefusal::Denied(_)
+        | ComponentRefusal::NotCheckedOut(_) => refusal,
     }
 }
 
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Problem {
         let (code, effect, detail) = (error.code(), error.effect(), error.to_string());
-        let (status, header) = match error {
+        let ours = |status, header| {
+            let failure = Some(Box::new((status, Failure::INTERNAL)));
+            Problem { effect: Some(effect), header, failure, ..Problem::new(status, code, &detail) }
+        };
+        let theirs = |status| {
+            let failure = Some(Box::new((status, Failure::INVALID)));
+            Problem { failure, ..Problem::new(status, code, &detail) }
+        };
+        match error {
             BrokerError::Refused(refusal, sequence) => {
-                return Problem { sequence, ..Problem::from(refusal) };
+                Problem { sequence, ..Problem::from(refusal) }
             }
             BrokerError::Overloaded { .. } | BrokerError::Busy => {
-                (StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter(1)))
+                ours(StatusCode::SERVICE_UNAVAILABLE, Some(Header::RetryAfter(1)))
             }
-            BrokerError::SessionBusy { .. } | BrokerError::JournalBusy { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(1)))
+            BrokerError::SessionBusy { .. }
+            | BrokerError::LineFull { .. }
+            | BrokerError::JournalBusy { .. } => {
+                ours(StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(1)))
             }
             BrokerError::KeyQuota { retry_after, .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(retry_after)))
+                ours(StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(retry_after)))
             }
             // A session that nobody uses ends by itself, but not within seconds.
             BrokerError::SessionQuota { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(60)))
+                ours(StatusCode::TOO_MANY_REQUESTS, Some(Header::RetryAfter(60)))
             }
             BrokerError::KeyInProgress => {
-                let problem = Problem::new(StatusCode::CONFLICT, code, detail);
-                return problem.with_header(Header::RetryAfter(1));
+                let waiting = ours(StatusCode::CONFLICT, Some(Header::RetryAfter(1)));
+                Problem { effect: None, ..waiting } // The first request may have any.
             }
-            BrokerError::KeyReused => {
-                return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
-            }
-            BrokerError::RecordTooLong { .. } => return Problem::bad_request(code, detail),
-            BrokerError::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, None),
-            BrokerError::Fault => (StatusCode::INTERNAL_SERVER_ERROR, None),
+            BrokerError::KeyReused => theirs(StatusCode::UNPROCESSABLE_ENTITY),
+            BrokerError::RecordTooLong { .. } => theirs(StatusCode::BAD_REQUEST),
+            BrokerError::StorageFull => ours(StatusCode::INSUFFICIENT_STORAGE, None),
+            BrokerError::Fault => ours(StatusCode::INTERNAL_SERVER_ERROR, None),
             BrokerError::Stopping
             | BrokerError::NoAnswer { .. }
             | BrokerError::FirstAnswerUnread
-            | BrokerError::JournalDown(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
-        };
-        Problem { effect: Some(effect), header, ..Problem::new(status, code, detail) }
+            | BrokerError::JournalDown(_) => ours(StatusCode::SERVICE_UNAVAILABLE, None),
+        }
     }
 }
 
@@ -270,7 +344,8 @@ mod tests {
 
     fn written(problem: &Problem, version: Version) -> String {
         let correlation = CorrelationId::from_u128(1);
-        let body = problem.write(version.dialect(), "/api/v1.0/x", correlation);
+        let (dialect, now) = (version.dialect(), Timestamp::from_ms(0));
+        let body = problem.write(Asked { dialect, path: "/api/v1.0/x", correlation, now });
         String::from_utf8(body).unwrap()
     }
 

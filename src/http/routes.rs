@@ -3,6 +3,8 @@
 use hyper::{Method, StatusCode};
 use matchit::Params;
 
+use super::operation::Method as M;
+use super::operation::{Licensing as L, Operation};
 use super::path;
 use super::problem::{Header, Problem};
 use super::wire::Version;
@@ -18,52 +20,6 @@ pub(super) enum Caller {
     ClientOrAdministration,
     /// Either; a client has to send `x-instance-id` as well.
     ClientOfInstanceOrAdministration,
-}
-
-/// What a call does: one handler each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Liveness,
-    Readiness,
-    Metrics,
-    ReadDescription,
-    ReadPage,
-    ReadTestClock,
-    MoveTestClock,
-    SaveAdministrationKeys,
-    DeleteAdministrationKey,
-    SaveClientKeys,
-    DeleteClientKey,
-    ListPublicKeys,
-    PublishRateTable,
-    ListRateTables,
-    DeleteRateTable,
-    CreateInstance,
-    ListInstances,
-    MapLineItem,
-    ListLineItems,
-    ReadLineItem,
-    DeleteLineItem,
-    CreateActions,
-    ReadActions,
-    ReplaceActions,
-    DeleteActions,
-    ListActions,
-    ListConditions,
-    ChangeConditions,
-    DeleteConditions,
-    DeleteCondition,
-    OneOffAccess,
-    CreateSession,
-    ListSessions,
-    ReadSession,
-    SessionAccess,
-    Heartbeat,
-    CloseSession,
-    ReadConfiguration,
-    ChangeConfiguration,
-    ReadUsage,
-    ExplainDecision,
 }
 
 /// One entry of the table.
@@ -118,6 +74,16 @@ const SESSION: &str = "/sessions/{sessionId}";
 const HEARTBEAT: &str = "/sessions/{sessionId}/heartbeat";
 const ACCESS: &str = "/instances/{instanceId}/access-request";
 const ACCESS_PARAMETERS: &[&str] = &["dryRun", "balances"];
+const PRODUCT: &str = "/products/{productGuid}";
+const PARTS: &str = "/products/{productGuid}/components";
+const PART: &str = "/products/{productGuid}/components/{name}";
+const LICENSE: &str = "/licenses/{licenseKey}";
+const ENTITLEMENTS: &str = "/licenses/{licenseKey}/entitlements";
+const ENTITLEMENT: &str = "/licenses/{licenseKey}/entitlements/{entitlementId}";
+const HOLDERS: &str = "/licenses/{licenseKey}/holders";
+const WAITERS: &str = "/licenses/{licenseKey}/waiters";
+const REVOKED: &str = "/licenses/{licenseKey}/sessions/{sessionKey}";
+const PAGE: &[&str] = &["next", "size"];
 
 /// Below `…/api/{version}`, once per operation for both versions (spec 2).
 #[rustfmt::skip]
@@ -158,12 +124,64 @@ static ROUTES: &[Route] = &[
     route(Method::PATCH, "/configuration", Administration, &[], Operation::ChangeConfiguration),
     route(Method::GET, "/usage", Administration, &["after", "limit", "instance"], Operation::ReadUsage),
     route(Method::GET, "/decisions/{correlationId}", Administration, &[], Operation::ExplainDecision),
+    route(Method::GET, "/products", Administration, PAGE, Operation::Licensing(L::ListProducts)),
+    route(Method::PUT, PRODUCT, Administration, &[], Operation::Licensing(L::SaveProduct)),
+    route(Method::GET, PRODUCT, Administration, &[], Operation::Licensing(L::ReadProduct)),
+    route(Method::DELETE, PRODUCT, Administration, &[], Operation::Licensing(L::DeleteProduct)),
+    route(Method::GET, PARTS, Administration, PAGE, Operation::Licensing(L::ListComponents)),
+    route(Method::PUT, PART, Administration, &[], Operation::Licensing(L::SaveComponent)),
+    route(Method::GET, PART, Administration, &[], Operation::Licensing(L::ReadComponent)),
+    route(Method::DELETE, PART, Administration, &[], Operation::Licensing(L::DeleteComponent)),
+    route(Method::GET, "/licenses", Administration, &["instanceId", "next", "size"], Operation::Licensing(L::ListLicenses)),
+    route(Method::PUT, LICENSE, Administration, &[], Operation::Licensing(L::SaveLicense)),
+    route(Method::GET, LICENSE, Administration, &[], Operation::Licensing(L::ReadLicense)),
+    route(Method::DELETE, LICENSE, Administration, &[], Operation::Licensing(L::DeleteLicense)),
+    route(Method::GET, ENTITLEMENTS, Administration, PAGE, Operation::Licensing(L::ListEntitlements)),
+    route(Method::PUT, ENTITLEMENT, Administration, &[], Operation::Licensing(L::SaveEntitlement)),
+    route(Method::GET, ENTITLEMENT, Administration, &[], Operation::Licensing(L::ReadEntitlement)),
+    route(Method::DELETE, ENTITLEMENT, Administration, &[], Operation::Licensing(L::DeleteEntitlement)),
+    route(Method::GET, HOLDERS, Administration, PAGE, Operation::Licensing(L::ListHolders)),
+    route(Method::GET, WAITERS, Administration, PAGE, Operation::Licensing(L::ListWaiters)),
+    route(Method::DELETE, REVOKED, Administration, &[], Operation::Licensing(L::RevokeSession)),
+];
+
+const fn method(path: &'static str, method: M) -> Route {
+    route(Method::POST, path, ClientOrAdministration, &[], Operation::Component(method))
+}
+
+/// Below `/api/{version}`, from this version on: each is a superset of those before it
+/// (components 2.0). The names are in one place, so that they can be changed in one.
+#[rustfmt::skip]
+static COMPONENTS: &[(Version, Route)] = &[
+    (Version::V3_0, method("/auth/register_instance", M::RegisterInstance)),
+    (Version::V3_0, method("/auth/begin_app_session", M::BeginAppSession)),
+    (Version::V3_0, method("/auth/begin_user_session", M::BeginUserSession)),
+    (Version::V3_0, method("/auth/extend_session", M::ExtendSession)),
+    (Version::V3_0, method("/auth/end_session", M::EndSession)),
+    (Version::V3_1, method("/auth/check_out_components", M::CheckOutComponents)),
+    (Version::V3_1, method("/auth/components_status", M::ComponentsStatus)),
+    (Version::V3_2, method("/auth/check_in_components", M::CheckInComponents)),
+    (Version::V3_2, method("/auth/check_out_license", M::CheckOutLicense)),
+    (Version::V3_2, method("/auth/check_in_license", M::CheckInLicense)),
 ];
 
 /// Method and path of every entry below the prefixes, with `{…}` for ids: for those who describe or
 /// test the API.
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
     ROUTES.iter().map(|route| (route.method.as_str(), route.path))
+}
+
+/// Version, method and path of every method of the component API, once for each version.
+pub fn component_routes() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let all = Version::COMPONENTS.into_iter();
+    all.flat_map(|version| components(version).map(move |route| (version, route)))
+        .map(|(version, route)| (version.name(), route.method.as_str(), route.path))
+}
+
+/// The methods of a version of the component API.
+pub(super) fn components(version: Version) -> impl Iterator<Item = &'static Route> + Clone {
+    let known = COMPONENTS.iter().filter(move |(since, _)| *since <= version);
+    known.map(|(_, route)| route)
 }
 
 /// The entries below the prefixes.
@@ -196,104 +214,10 @@ static TEST_CLOCK: &[Route] = &[
 ];
 
 impl Operation {
-    /// Whether it changes something, and so may come under an idempotency key. A heartbeat may come
-    /// as often as it likes.
-    pub(super) const fn is_change(self) -> bool {
-        match self {
-            Operation::PublishRateTable
-            | Operation::DeleteRateTable
-            | Operation::CreateInstance
-            | Operation::MapLineItem
-            | Operation::DeleteLineItem
-            | Operation::CreateActions
-            | Operation::ReplaceActions
-            | Operation::DeleteActions
-            | Operation::ChangeConditions
-            | Operation::DeleteConditions
-            | Operation::DeleteCondition
-            | Operation::OneOffAccess
-            | Operation::CreateSession
-            | Operation::SessionAccess
-            | Operation::CloseSession
-            | Operation::ChangeConfiguration
-            | Operation::SaveAdministrationKeys
-            | Operation::DeleteAdministrationKey
-            | Operation::SaveClientKeys
-            | Operation::DeleteClientKey => true,
-            Operation::Liveness
-            | Operation::Readiness
-            | Operation::Metrics
-            | Operation::ReadDescription
-            | Operation::ReadPage
-            | Operation::ReadTestClock
-            | Operation::MoveTestClock
-            | Operation::ListRateTables
-            | Operation::ListInstances
-            | Operation::ListLineItems
-            | Operation::ReadLineItem
-            | Operation::ReadActions
-            | Operation::ListActions
-            | Operation::ListConditions
-            | Operation::ListSessions
-            | Operation::ReadSession
-            | Operation::Heartbeat
-            | Operation::ReadConfiguration
-            | Operation::ReadUsage
-            | Operation::ExplainDecision
-            | Operation::ListPublicKeys => false,
-        }
-    }
-
     /// All of them: metrics have a row for each.
     pub(super) fn all() -> impl Iterator<Item = Operation> {
-        ROUTES.iter().chain(OUTSIDE).chain(TEST_CLOCK).map(|route| route.operation)
-    }
-
-    /// The label in metrics.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Operation::Liveness => "liveness",
-            Operation::Readiness => "readiness",
-            Operation::Metrics => "metrics",
-            Operation::ReadDescription => "read-description",
-            Operation::ReadPage => "read-page",
-            Operation::ReadTestClock => "read-test-clock",
-            Operation::MoveTestClock => "move-test-clock",
-            Operation::SaveAdministrationKeys => "save-administration-keys",
-            Operation::DeleteAdministrationKey => "delete-administration-key",
-            Operation::SaveClientKeys => "save-client-keys",
-            Operation::DeleteClientKey => "delete-client-key",
-            Operation::ListPublicKeys => "list-public-keys",
-            Operation::PublishRateTable => "publish-rate-table",
-            Operation::ListRateTables => "list-rate-tables",
-            Operation::DeleteRateTable => "delete-rate-table",
-            Operation::CreateInstance => "create-instance",
-            Operation::ListInstances => "list-instances",
-            Operation::MapLineItem => "map-line-item",
-            Operation::ListLineItems => "list-line-items",
-            Operation::ReadLineItem => "read-line-item",
-            Operation::DeleteLineItem => "delete-line-item",
-            Operation::CreateActions => "create-actions",
-            Operation::ReadActions => "read-actions",
-            Operation::ReplaceActions => "replace-actions",
-            Operation::DeleteActions => "delete-actions",
-            Operation::ListActions => "list-actions",
-            Operation::ListConditions => "list-conditions",
-            Operation::ChangeConditions => "change-conditions",
-            Operation::DeleteConditions => "delete-conditions",
-            Operation::DeleteCondition => "delete-condition",
-            Operation::OneOffAccess => "access-request",
-            Operation::CreateSession => "create-session",
-            Operation::ListSessions => "list-sessions",
-            Operation::ReadSession => "read-session",
-            Operation::SessionAccess => "session-access",
-            Operation::Heartbeat => "heartbeat",
-            Operation::CloseSession => "close-session",
-            Operation::ReadConfiguration => "read-configuration",
-            Operation::ChangeConfiguration => "change-configuration",
-            Operation::ReadUsage => "read-usage",
-            Operation::ExplainDecision => "explain-decision",
-        }
+        let below = ROUTES.iter().chain(OUTSIDE).chain(TEST_CLOCK);
+        below.chain(COMPONENTS.iter().map(|(_, route)| route)).map(|route| route.operation)
     }
 }
 
@@ -302,7 +226,7 @@ impl Operation {
 pub(super) struct Found<'r, 'p> {
     /// The entry.
     pub(super) route: &'static Route,
-    /// The version that the path names; the latest outside the prefixes.
+    /// The version that the path names; v1.1 outside the prefixes.
     pub(super) version: Version,
     params: Option<Params<'r, 'p>>,
 }
@@ -351,6 +275,11 @@ impl Router {
             let route = by_method(matched.value.iter().copied(), method)?;
             return Ok(Found { route, version, params: Some(matched.params) });
         }
+        if let Some((version, rest)) = path::fold_components(path) {
+            let same_path = components(version).filter(|route| route.path == rest);
+            let route = by_method(same_path, method)?;
+            return Ok(Found { route, version, params: None });
+        }
         let same_path = outside(self.has_test_clock).filter(|route| route.path == path);
         let route = by_method(same_path, method)?;
         Ok(Found { route, version: Version::V1_1, params: None })
@@ -382,7 +311,8 @@ pub(super) fn method_not_allowed(allow: String) -> Problem {
 /// 404 for what is no path of ours.
 pub(super) fn unknown_path() -> Problem {
     let detail = "there is no such path: it is `/api/v1.0/…` or `/api/v1.1/…`, without a trailing \
-                  slash; `/test/clock` only with `serve --test-clock`";
+                  slash; methods of components are `/api/v3.2/auth/…`; `/test/clock` only with \
+                  `serve --test-clock`";
     Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail)
 }
 

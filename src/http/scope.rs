@@ -92,6 +92,11 @@ impl<'a> Claims<'a> {
         &self.principal
     }
 
+    /// The same, for as long as the call goes on.
+    pub(super) fn shared_principal(&self) -> Arc<Principal> {
+        Arc::clone(&self.principal)
+    }
+
     /// The instance that the call names outside its body.
     pub(super) fn named(&self) -> Option<&str> {
         self.names().next()

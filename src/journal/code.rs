@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::domain::idempotency::{Fingerprint, IdempotencyKey};
 use crate::domain::ids::{
-    ActionId, ConditionId, CorrelationId, Document, InstanceId, InstanceNumber, LineItemNumber,
-    RateTableNumber, Sequence, SessionId, SessionNumber, Text,
+    ActionId, ConditionId, CorrelationId, Document, InstallationId, InstanceId, InstanceNumber,
+    LineItemNumber, RateTableNumber, Sequence, SessionId, SessionNumber, Text, UserId,
 };
 use crate::domain::rules::{Counters, Dictionary};
 use crate::domain::session_time::SessionTime;
@@ -394,7 +394,8 @@ macro_rules! coded_ids {
     };
 }
 
-coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId, IdempotencyKey, Fingerprint ;
+coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId, InstallationId, UserId,
+    IdempotencyKey, Fingerprint ;
     InstanceNumber, LineItemNumber, SessionNumber, RateTableNumber);
 
 /// A struct is its fields in this order.

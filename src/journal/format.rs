@@ -1,6 +1,8 @@
 //! THE persistence format of records: an event's bytes, and back. docs/journal-format.md describes
 //! it; the format version in every segment's header covers it.
 
+mod components;
+
 use super::code::{CodeError, Coded, Reader, coded_enum, coded_struct};
 use crate::domain::charge::{Denial, Refund, Take, Verdict};
 use crate::domain::configuration::Setting;
@@ -56,7 +58,7 @@ coded_struct! {
     Terms {
         activation_id, state, quantity, start, end, elastic, series, overdraft, reset_frequency,
     }
-    Balance { used, open_lines, counters }
+    Balance { used, open_lines, counters, held, seats }
     Posting { line_item, activation_id, quantity, after }
     Take { line_item, rate, tokens, action }
     Refund { line_item, activation_id, item, rate, tokens, action }
@@ -142,6 +144,8 @@ coded_enum!(Event {
     20 => ActionsSet { instance, number, activation_id, actions, posting },
     21 => KeyDeleted { class, id },
     22 => Answered,
+    23 => Provisioned(provision),
+    24 => Lease(event),
 });
 
 coded_enum!(Price {

@@ -12,7 +12,7 @@ pub type Hash = [u8; 32];
 /// The longest record the journal takes.
 pub const RECORD_BYTES_MAX: usize = 4 << 20;
 
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const BATCH_HEADER_BYTES: usize = 88;
 pub(super) const RECORD_PREFIX_BYTES: usize = 4;

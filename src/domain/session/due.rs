@@ -21,6 +21,10 @@ pub enum DueKind {
     MissedHeartbeat,
     /// It ends: idle for too long.
     IdleLimit,
+    /// A session of components lapses (components 4).
+    Lapse,
+    /// A checkout has waited long enough (components 2.4).
+    WaitOver,
     /// The next period is charged.
     AutomaticCharge,
 }
@@ -43,7 +47,9 @@ impl Due {
         let at = outages.broker_time(self.at);
         match self.kind {
             DueKind::MissedHeartbeat => at.minus_ms(1),
-            DueKind::IdleLimit | DueKind::AutomaticCharge => at,
+            DueKind::IdleLimit | DueKind::Lapse | DueKind::WaitOver | DueKind::AutomaticCharge => {
+                at
+            }
         }
     }
 }
@@ -81,6 +87,7 @@ impl Session {
                 (usage.period.heartbeat_deadline().plus_ms(1), DueKind::MissedHeartbeat)
             }
             State::Active(usage) => (usage.period.until(), DueKind::AutomaticCharge),
+            State::Leased(lease) => (lease.until, DueKind::Lapse),
             State::Ended { .. } => return None,
         };
         Some(Due { at, kind, session: self.number })
@@ -93,7 +100,7 @@ impl Session {
     pub fn decide_heartbeat(&self, heard: SessionTime) -> Result<bool, Refusal> {
         match &self.state {
             State::Ended { how, .. } => Err(Refusal::SessionEnded(*how)),
-            State::Idle { .. } => Ok(false),
+            State::Idle { .. } | State::Leased(_) => Ok(false),
             State::Active(usage) => {
                 let window = usage.period.from..=usage.period.heartbeat_deadline();
                 Ok(usage.period.heartbeat == Need::Open && window.contains(&heard))
@@ -154,7 +161,7 @@ impl Session {
     ) -> Result<SessionClosed, Missing> {
         let refunds = match &self.state {
             State::Active(usage) => usage.charges.iter().map(ChargeLine::undone).collect(),
-            State::Idle { .. } | State::Ended { .. } => Vec::new(),
+            State::Idle { .. } | State::Leased(_) | State::Ended { .. } => Vec::new(),
         };
         let postings = charge::refunded(&refunds, catalogue, balances)?;
         Ok(self.closed(correlation, refunds, postings))

@@ -7,42 +7,42 @@ use super::requests::{Named, id, nullable, put, reference};
 use crate::domain::keys::KeyClass;
 
 /// An object of which these members are always there.
-fn object(required: &[&str], properties: Value) -> Value {
+pub(super) fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
 /// An object of which all members are always there.
-fn whole(properties: Value) -> Value {
+pub(super) fn whole(properties: Value) -> Value {
     let names: Vec<&String> =
         properties.as_object().into_iter().flat_map(|all| all.keys()).collect();
     json!({ "type": "object", "required": names, "properties": properties })
 }
 
-fn list(items: Value) -> Value {
+pub(super) fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-fn text(description: &str) -> Value {
+pub(super) fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-fn time(description: &str) -> Value {
+pub(super) fn time(description: &str) -> Value {
     json!({
         "type": "integer", "format": "int64", "minimum": 0,
         "description": format!("{description} In milliseconds since 1970, UTC."),
     })
 }
 
-fn whole_number(description: &str) -> Value {
+pub(super) fn whole_number(description: &str) -> Value {
     json!({ "type": "integer", "format": "int64", "minimum": 0, "description": description })
 }
 
 /// Exact digits: a reader that takes them for a double may lose some.
-fn amount(description: &str) -> Value {
+pub(super) fn amount(description: &str) -> Value {
     json!({ "type": "number", "minimum": 0, "description": description })
 }
 
-const NEXT: &str = "Where the next page begins; 0 at the end.";
+pub(super) const NEXT: &str = "Where the next page begins; 0 at the end.";
 
 /// The answers that are the same in both versions.
 pub(super) fn common() -> Vec<Named> {
@@ -194,15 +194,15 @@ fn usage_row() -> Value {
         "consumerType": text("`requester.type`"),
         "accountId": text("The customer."),
         "instanceId": id("Where."),
-        "activationId": text("The line item; empty where the item was denied."),
-        "mappedEntitledCount": nullable(whole_number("The line item's quantity.")),
-        "used": nullable(amount("What is used of it after the whole record.")),
+        "activationId": text("The line item, entitlement or license; empty where nothing was given."),
+        "mappedEntitledCount": nullable(whole_number("Its quantity; null: no limit.")),
+        "used": nullable(amount("What is charged or consumed of it after the whole record.")),
         "item": text("What was asked for."),
         "itemVersion": text("May be empty."),
         "itemCount": amount("How many were asked for."),
         "rate": nullable(amount("Tokens for one.")),
-        "tokens": { "type": "number", "description": "Below 0 for a refund." },
-        "eventType": { "enum": ["ACCESS", "AUTOMATIC_CHARGE", "REFUND", "DENIED"] },
+        "tokens": { "type": "number", "description": "Below 0 for a refund and for what comes back." },
+        "eventType": { "enum": ["ACCESS", "AUTOMATIC_CHARGE", "REFUND", "DENIED", "CHECKOUT", "RELEASE", "CONSUMPTION"] },
         "statusCode": nullable(text("As of v1.0.")),
         "statusDescription": nullable(text("In words.")),
         "sessionId": nullable(id("The session, if it was one.")),
@@ -216,7 +216,9 @@ pub(super) fn versioned(version: Version) -> Vec<Named> {
     let named = |name: &str| reference(&super::versioned_name(name, version));
     let codes = match version {
         Version::V1_0 => ["101", "102", "201", "301", "306", "4001"],
-        Version::V1_1 => ["1001", "1002", "2001", "3001", "3006", "4001"],
+        Version::V1_1 | Version::V3_0 | Version::V3_1 | Version::V3_2 => {
+            ["1001", "1002", "2001", "3001", "3006", "4001"]
+        }
     };
     let status = whole(json!({
         "code": {
@@ -252,7 +254,7 @@ fn rate_tables(version: Version) -> Value {
             );
             item
         }
-        Version::V1_1 => {
+        Version::V1_1 | Version::V3_0 | Version::V3_1 | Version::V3_2 => {
             put(&mut item, "formula", text("Instead of the rate, as it was posted."));
             item
         }
@@ -279,7 +281,7 @@ fn line_item(version: Version) -> Value {
     if version == Version::V1_1 {
         put(&mut attributes, "resetFrequency", text("As it was sent; it has no effect."));
     }
-    whole(json!({
+    let mut shown = whole(json!({
         "activationId": text("The line item's id."),
         "instanceId": id("Where it is mapped."),
         "state": { "enum": ["DEPLOYED", "INACTIVE", "OBSOLETE"] },
@@ -288,7 +290,10 @@ fn line_item(version: Version) -> Value {
         "quantity": whole_number("How many tokens it has."),
         "used": amount("How many of them are used, overdraft included."),
         "attributes": object(&["elastic", "rateTableSeries"], attributes),
-    }))
+    }));
+    let held = amount("How many of them components hold; only there if there are any.");
+    put(&mut shown, "/properties/held", held);
+    shown
 }
 
 fn access_answer(status: &Value) -> Value {

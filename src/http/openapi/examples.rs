@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::routes::Operation;
+use super::super::operation::Operation;
 use super::Version;
 use super::requests::put;
+use super::{component_examples, licensing};
 use crate::domain::keys::KeyClass;
 
 /// The ids that the examples name; whoever plays them puts the real ones in their place.
@@ -19,9 +20,9 @@ pub(super) const KEY: &str = "shop-2";
 pub(super) const SERIES: &str = "PublicationApps";
 
 const PUBLISHED: u64 = 1_698_849_852_000;
-const LATER: u64 = 7_258_118_400_000;
-const NOW: u64 = 1_795_602_145_028;
-const HOUR: u64 = 3_600_000;
+pub(super) const LATER: u64 = 7_258_118_400_000;
+pub(super) const NOW: u64 = 1_795_602_145_028;
+pub(super) const HOUR: u64 = 3_600_000;
 
 /// What a client's operator sends; the private half belongs to nobody.
 const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
@@ -97,6 +98,8 @@ pub(super) fn bodies(operation: Operation, version: Version) -> Examples {
                 ("list", json!([setting("session.charge.period", "PT30M")])),
             ]
         }
+        Operation::Licensing(operation) => licensing::bodies(operation),
+        Operation::Component(method) => component_examples::bodies(method),
         Operation::MoveTestClock => {
             vec![("advance", json!({ "advance": HOUR })), ("set", json!({ "set": LATER }))]
         }
@@ -176,6 +179,8 @@ pub(super) fn answer(operation: Operation, version: Version) -> Option<Value> {
             "modified": NOW, "updatedBy": "administration",
         }]),
         Operation::ExplainDecision => decision(version),
+        Operation::Licensing(operation) => return licensing::answer(operation),
+        Operation::Component(method) => component_examples::answer(method),
         Operation::ReadTestClock | Operation::MoveTestClock => json!({ "now": NOW }),
         Operation::Liveness => json!({ "status": "live" }),
         Operation::Readiness => json!({ "status": "ready" }),
@@ -283,7 +288,7 @@ fn access_requests(version: Version) -> Examples {
 fn charged(version: Version) -> Value {
     let code = match version {
         Version::V1_0 => "101",
-        Version::V1_1 => "1001",
+        Version::V1_1 | Version::V3_0 | Version::V3_1 | Version::V3_2 => "1001",
     };
     json!({ "code": code, "description": "Successfully checked out" })
 }

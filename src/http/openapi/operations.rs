@@ -1,6 +1,7 @@
 //! What every operation is for. An operation without a description does not compile.
 
-use super::super::routes::Operation;
+use super::super::operation::Operation;
+use super::{components, licensing};
 
 /// The body of an answer that is none of the errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,25 +32,25 @@ pub(super) struct About {
     pub(super) codes: &'static [&'static str],
 }
 
-const fn about(group: &'static str, summary: &'static str, text: &'static str) -> About {
+pub(super) const fn about(group: &'static str, summary: &'static str, text: &'static str) -> About {
     let (answer, codes) = (Shape::Nothing, &[]);
     About { group, summary, text, body: None, status: 204, answer, paced: false, codes }
 }
 
 impl About {
-    const fn body(self, schema: &'static str) -> About {
+    pub(super) const fn body(self, schema: &'static str) -> About {
         About { body: Some(schema), ..self }
     }
 
-    const fn answers(self, status: u16, answer: Shape) -> About {
+    pub(super) const fn answers(self, status: u16, answer: Shape) -> About {
         About { status, answer, ..self }
     }
 
-    const fn paced(self) -> About {
+    pub(super) const fn paced(self) -> About {
         About { paced: true, ..self }
     }
 
-    const fn codes(self, codes: &'static [&'static str]) -> About {
+    pub(super) const fn codes(self, codes: &'static [&'static str]) -> About {
         About { codes, ..self }
     }
 }
@@ -349,6 +350,8 @@ pub(super) const fn of(operation: Operation) -> About {
         )
         .answers(200, Json("Decision"))
         .codes(&["unknown-decision", "journal-busy"]),
+        Operation::Licensing(operation) => licensing::about_it(operation),
+        Operation::Component(method) => components::about_it(method),
         Operation::ReadTestClock => {
             about(OPERATION, "Read the test clock", "Only under `serve --test-clock`.")
                 .answers(200, Json("Clock"))

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::routes::{self, Caller, Route};
 use super::problems::{self, Explained};
-use super::{VERSIONS, operations, path};
+use super::{VERSIONS, Version, operations, path};
 
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -42,9 +42,14 @@ pub(super) fn write(description: &Value, has_test_clock: bool) -> String {
     }
     html += "<p>The same for programs: <a href=\"/openapi.json\">openapi.json</a>. \
              Then: <a href=\"#schemas\">schemas</a>, <a href=\"#errors\">errors</a>.</p>";
-    let outside = routes::outside(has_test_clock).map(|route| (route, false));
-    let all: Vec<(&Route, bool)> =
-        routes::below().map(|route| (route, true)).chain(outside).collect();
+    let outside = routes::outside(has_test_clock).map(|route| (route, Vec::new()));
+    let below = routes::below().map(|route| (route, VERSIONS.to_vec()));
+    let components = routes::components(Version::V3_2).map(|route| {
+        let has =
+            |version: &Version| routes::components(*version).any(|one| one.path() == route.path());
+        (route, Version::COMPONENTS.into_iter().filter(has).collect())
+    });
+    let all: Vec<(&Route, Vec<Version>)> = below.chain(components).chain(outside).collect();
     let mut groups: Vec<&str> = Vec::new();
     for (route, _) in &all {
         let group = operations::of(route.operation).group;
@@ -54,9 +59,9 @@ pub(super) fn write(description: &Value, has_test_clock: bool) -> String {
     }
     for group in groups {
         html += &format!("<h2>{group}</h2>");
-        for (route, is_below) in &all {
+        for (route, versions) in &all {
             if operations::of(route.operation).group == group {
-                write_route(&mut html, description, route, *is_below);
+                write_route(&mut html, description, route, versions);
             }
         }
     }
@@ -80,12 +85,12 @@ pub(super) fn write(description: &Value, has_test_clock: bool) -> String {
     html
 }
 
-fn write_route(html: &mut String, description: &Value, route: &Route, is_below: bool) {
+fn write_route(html: &mut String, description: &Value, route: &Route, versions: &[Version]) {
     let about = operations::of(route.operation);
     let method = route.method().as_str();
-    let paths: Vec<String> = match is_below {
-        true => VERSIONS.iter().map(|version| path(route, *version)).collect(),
-        false => vec![route.path().to_owned()],
+    let paths: Vec<String> = match versions {
+        [] => vec![route.path().to_owned()],
+        versions => versions.iter().map(|version| path(route, *version)).collect(),
     };
     let operations = paths
         .iter()
@@ -123,7 +128,7 @@ fn write_route(html: &mut String, description: &Value, route: &Route, is_below: 
     for (_, example) in examples.and_then(Value::as_object).into_iter().flatten() {
         write_example(html, "For example", example.get("value"));
     }
-    write_responses(html, &both);
+    write_responses(html, versions, &both);
 }
 
 fn write_parameters(html: &mut String, operation: &Value) {
@@ -144,22 +149,23 @@ fn write_parameters(html: &mut String, operation: &Value) {
     *html += "</table>";
 }
 
-fn write_responses(html: &mut String, versions: &[&Value]) {
+fn write_responses(html: &mut String, versions: &[Version], both: &[&Value]) {
     let mut written: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
-    for (version, operation) in VERSIONS.iter().zip(versions) {
+    let names = versions.iter().map(|version| version.name()).chain(["", ""]);
+    for (version, operation) in names.zip(both) {
         let responses = operation.get("responses").and_then(Value::as_object);
         for (status, response) in responses.into_iter().flatten() {
-            written.entry((status, written_response(response))).or_default().push(version.name());
+            written.entry((status, written_response(response))).or_default().push(version);
         }
     }
     *html += "<table><tr><th>Answer<th>What</tr>";
     for ((status, what), in_versions) in written {
-        let in_all = in_versions.len() == versions.len();
-        let only = if in_all { String::new() } else { in_versions.concat() };
+        let in_all = in_versions.len() == both.len();
+        let only = if in_all { String::new() } else { in_versions.join(", ") };
         *html += &format!("<tr><td>{status} {only}<td>{what}</tr>");
     }
     *html += "</table>";
-    let example = versions.last().and_then(|operation| {
+    let example = both.last().and_then(|operation| {
         let responses = operation.get("responses")?.as_object()?;
         responses.values().find_map(|one| one.pointer("/content/application~1json/example"))
     });
@@ -169,16 +175,20 @@ fn write_responses(html: &mut String, versions: &[&Value]) {
 fn written_response(response: &Value) -> String {
     let problem = response.pointer("/content/application~1problem+json/schema/allOf/1");
     let codes = problem.and_then(|schema| schema.pointer("/properties/code/enum"));
+    let mut content = response.get("content").and_then(Value::as_object).cloned();
+    let mut what = prose(string(response, "/description"));
     if let Some(codes) = codes.and_then(Value::as_array) {
         let codes = codes.iter().filter_map(Value::as_str);
         let linked: Vec<String> =
             codes.map(|code| format!("<a href=\"#{code}\"><code>{code}</code></a>")).collect();
-        return linked.join(", ");
+        what = linked.join(", ");
+        content.as_mut().and_then(|content| content.remove("application/problem+json"));
+        if content.as_ref().is_none_or(serde_json::Map::is_empty) {
+            return what;
+        }
+        what += "; ";
     }
-    let mut what = prose(string(response, "/description"));
-    for (media_type, content) in
-        response.get("content").and_then(Value::as_object).into_iter().flatten()
-    {
+    for (media_type, content) in content.iter().flatten() {
         let name = schema_name(content.get("schema"));
         what += &match name {
             "" => format!(" <code>{media_type}</code>"),

@@ -36,7 +36,7 @@ impl Explained {
         let (v1_0, v1_1) = (statuses.next(), statuses.next());
         let status = match version {
             Version::V1_0 => v1_0,
-            Version::V1_1 => v1_1.or(v1_0),
+            Version::V1_1 | Version::V3_0 | Version::V3_1 | Version::V3_2 => v1_1.or(v1_0),
         };
         status.and_then(|status| status.parse().ok()).unwrap_or(0)
     }
@@ -45,6 +45,40 @@ impl Explained {
 /// Every code, in the order of the document.
 pub(super) static ALL: LazyLock<Vec<Explained>> =
     LazyLock::new(|| ERRORS.lines().filter_map(Explained::parse).collect());
+
+/// What the document says of a symbol of the component API.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Symbol {
+    pub(super) name: &'static str,
+    pub(super) number: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+impl Symbol {
+    fn parse(line: &'static str) -> Option<Symbol> {
+        let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+        let [name, number, meaning, _] = cells.as_slice() else { return None };
+        let is_symbol = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        is_symbol.then_some(Symbol { name, number, meaning })
+    }
+}
+
+/// Every symbol, in the order of the document.
+pub(super) static SYMBOLS: LazyLock<Vec<Symbol>> =
+    LazyLock::new(|| ERRORS.lines().filter_map(Symbol::parse).collect());
+
+/// What the component API tells as a problem: what its methods have nothing to do with.
+pub(super) const OUTSIDE_COMPONENTS: &[&str] = &[
+    "missing-token",
+    "invalid-token",
+    "forbidden",
+    "duplicate-header",
+    "bad-query",
+    "bad-framing",
+    "body-timeout",
+    "body-too-large",
+    "unsupported-media-type",
+];
 
 /// Whatever is called.
 const EVERYWHERE: &[&str] =
@@ -83,6 +117,11 @@ const OF_IDS: &[(&str, &[&str])] = &[
     ("{conditionId}", &["unknown-condition"]),
     ("{keyId}", &["unknown-key"]),
     ("{sessionId}", &["unknown-session", "missing-header", "unknown-instance"]),
+    ("{productGuid}", &["unknown-product"]),
+    ("{name}", &["unknown-component"]),
+    ("{licenseKey}", &["unknown-license"]),
+    ("{entitlementId}", &["unknown-entitlement"]),
+    ("{sessionKey}", &["unknown-session"]),
 ];
 
 /// The codes of a route, by status.
@@ -92,6 +131,13 @@ pub(super) fn codes(
     version: Version,
 ) -> BTreeMap<u16, Vec<&'static str>> {
     let mut wanted = [EVERYWHERE, about.codes].concat();
+    if Version::COMPONENTS.contains(&version) {
+        wanted.extend(OUTSIDE_COMPONENTS);
+        if route.operation.is_change() {
+            wanted.push("bad-idempotency-key");
+        }
+        return by_status(&wanted, version);
+    }
     if route.caller != Caller::Anyone {
         wanted.extend(WITH_TOKEN);
     }
@@ -112,6 +158,10 @@ pub(super) fn codes(
             wanted.extend(*codes);
         }
     }
+    by_status(&wanted, version)
+}
+
+fn by_status(wanted: &[&str], version: Version) -> BTreeMap<u16, Vec<&'static str>> {
     let mut by_status: BTreeMap<u16, Vec<&'static str>> = BTreeMap::new();
     for explained in ALL.iter().filter(|explained| wanted.contains(&explained.code)) {
         by_status.entry(explained.status(version)).or_default().push(explained.code);

@@ -1,12 +1,10 @@
 //! What version 1.1 adds to prices and requests: formulas, and the variables for them (spec 2.6, 2.7).
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
-use super::read::{BAD_ESCAPE, Flaw, Value, amount, decimal, string};
+use super::members::members;
+use super::read::{Flaw, Value, amount, decimal, string};
 use crate::domain::formula::Formula;
 use crate::domain::ids::Text;
 use crate::domain::limits::{COUNT_MAX, VARIABLES_MAX};
@@ -50,9 +48,7 @@ fn rate(raw: &str) -> Result<Rate, Flaw> {
 }
 
 fn variables(raw: &str) -> Result<Variables, Flaw> {
-    let members = serde_json::from_str::<Members<'_>>(raw);
-    // It is well formed but for the escapes in its names.
-    let Members(members) = members.map_err(|_| Flaw::new("bad-json", BAD_ESCAPE))?;
+    let members = members::<VARIABLES_MAX>(raw)?;
     let bad_name = |name: &str, sentence: String| Flaw::of(name, "bad-variable", sentence);
     let variable = |(name, raw): (String, &RawValue)| {
         let flaw = |flaw: Flaw| flaw.within(&name);
@@ -78,37 +74,6 @@ fn variables(raw: &str) -> Result<Variables, Flaw> {
             Flaw::of(name.as_str(), "duplicate-field", error.to_string())
         }
     })
-}
-
-/// The members of an object whatever their names, equal ones too; of too many only one too many.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Members<'a>, D::Error> {
-        struct All;
-
-        impl<'de> Visitor<'de> for All {
-            type Value = Members<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while members.len() <= VARIABLES_MAX {
-                    let Some(name) = access.next_key::<String>()? else {
-                        return Ok(Members(members));
-                    };
-                    members.push((name, access.next_value::<&'de RawValue>()?));
-                }
-                while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Members(members))
-            }
-        }
-
-        parser.deserialize_map(All)
-    }
 }
 
 #[cfg(test)]

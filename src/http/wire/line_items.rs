@@ -18,6 +18,7 @@ use crate::domain::line_item::{LineItemState, Overdraft, Terms};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Decimal;
+use crate::domain::tokens::Tokens;
 
 /// Members that are no business of the body are listed up to this number.
 const UNKNOWN_LISTED_MAX: usize = 16;
@@ -359,6 +360,9 @@ fn write_entry(json: &mut Json, dialect: &Dialect, view: &LineItemView) {
     json.plain("end", terms.end);
     json.plain("quantity", terms.quantity);
     json.plain("used", view.balance.used);
+    if view.balance.held != Tokens::ZERO {
+        json.plain("held", view.balance.held);
+    }
     json.open_member("attributes", Bracket::Object);
     json.plain("elastic", terms.elastic);
     json.text("rateTableSeries", terms.series.as_str());

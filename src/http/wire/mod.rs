@@ -1,4 +1,4 @@
-//! The JSON of the API, requests in and answers out, and what its two versions do differently.
+//! The JSON of the API, requests in and answers out, and what its versions do differently.
 //!
 //! Everything behind this module is typed. Reading ([`read`]) and writing ([`Json`]) are general;
 //! the other files are one operation's bodies each. No rule about tokens stands here.
@@ -7,18 +7,29 @@ pub(super) mod access;
 pub(super) mod configuration;
 pub(super) mod decisions;
 mod document;
+mod envelope;
+pub(super) mod failure;
 mod formulas;
+mod identity;
 pub(super) mod instances;
 pub(super) mod keys;
+pub(super) mod lease_answers;
+pub(super) mod leases;
+pub(super) mod licensed;
+pub(super) mod licensing;
 pub(super) mod line_items;
 mod list;
+mod members;
 pub(super) mod rate_tables;
 mod read;
 pub(super) mod rules;
+mod scalar;
 pub(super) mod sessions;
 pub(super) mod test_clock;
+mod time;
 mod v1_0;
 mod v1_1;
+mod v3;
 
 use hyper::StatusCode;
 
@@ -41,19 +52,30 @@ pub(super) struct Dialect {
     formulas: bool,
     /// Whether `session.charge.period` is listed among the settings.
     charge_period: bool,
+    /// Whether what goes wrong is told in the form of the component API (components 5).
+    pub(super) failures: bool,
 }
 
 /// The version of the API that a path names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Version {
     /// v1.0
     V1_0,
     /// v1.1
     V1_1,
+    /// v3.0, of the component API.
+    V3_0,
+    /// v3.1
+    V3_1,
+    /// v3.2
+    V3_2,
 }
 
 impl Version {
-    /// The version of this path segment.
+    /// Those of the component API.
+    pub(super) const COMPONENTS: [Version; 3] = [Version::V3_0, Version::V3_1, Version::V3_2];
+
+    /// The version of the first API of this path segment.
     pub(super) fn parse(segment: &str) -> Option<Version> {
         match segment {
             "v1.0" => Some(Version::V1_0),
@@ -67,6 +89,9 @@ impl Version {
         match self {
             Version::V1_0 => "v1.0",
             Version::V1_1 => "v1.1",
+            Version::V3_0 => "v3.0",
+            Version::V3_1 => "v3.1",
+            Version::V3_2 => "v3.2",
         }
     }
 
@@ -75,6 +100,7 @@ impl Version {
         match self {
             Version::V1_0 => &v1_0::DIALECT,
             Version::V1_1 => &v1_1::DIALECT,
+            Version::V3_0 | Version::V3_1 | Version::V3_2 => &v3::DIALECT,
         }
     }
 }

@@ -13,9 +13,12 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::value::RawValue;
 
 use super::document;
-use crate::domain::ids::{Document, Text, TextError};
-use crate::domain::limits::{COUNT_MAX, DOCUMENT_DEPTH_MAX};
-use crate::domain::tokens::{AmountError, Count, Decimal};
+use super::members::boolean;
+pub(super) use super::scalar::{amount, decimal, string, type_name};
+use super::scalar::{text, time_ms};
+use crate::domain::ids::{Document, Text};
+use crate::domain::limits::DOCUMENT_DEPTH_MAX;
+use crate::domain::tokens::Count;
 
 /// Objects and lists that the API itself nests around a value of the caller's.
 const OWN_DEPTH_MAX: usize = 4;
@@ -88,6 +91,8 @@ pub(super) trait Shape<'a>: Default {
     type Whole;
     /// The members it may have: at most 32.
     const MEMBERS: &'static [&'static str];
+    /// Whether it may have others, which mean nothing here.
+    const IS_OPEN: bool = false;
 
     /// Takes the value of one member; called once for each that is there.
     fn set<A: MapAccess<'a>>(
@@ -274,11 +279,7 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
 
     /// `true` or `false`.
     pub(super) fn boolean(self) -> Result<bool, A::Error> {
-        self.parsed(|raw| match raw {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(Flaw::wrong_type("boolean", raw)),
-        })
+        self.parsed(boolean)
     }
 
     /// How many of an item (spec 3.7).
@@ -288,13 +289,7 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
 
     /// A time in whole milliseconds from `first` to `last`.
     pub(super) fn time_ms(self, first: u64, last: u64) -> Result<u64, A::Error> {
-        self.parsed(|raw| {
-            let ms = decimal(raw)?.as_integer().and_then(|ms| u64::try_from(ms).ok());
-            ms.filter(|ms| (first..=last).contains(ms)).ok_or_else(|| {
-                let range = format!("must be whole milliseconds from {first} to {last}");
-                Flaw::new("bad-time", range)
-            })
-        })
+        self.parsed(|raw| time_ms(raw, first, last))
     }
 
     /// A free-form object, kept as it was sent (spec 2.7); `None` for null.
@@ -326,58 +321,6 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
     pub(super) fn list<S: Shape<'a>>(self, max: usize) -> Result<Vec<S::Whole>, A::Error> {
         let list = ListOf::<S> { reader: self.reader, max, shape: PhantomData };
         self.access.next_value_seed(list)
-    }
-}
-
-/// The characters of a JSON string. Only one with escapes is copied.
-pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, Flaw> {
-    let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return Err(Flaw::wrong_type("string", raw));
-    };
-    if !inner.as_bytes().contains(&b'\\') {
-        return Ok(Cow::Borrowed(inner));
-    }
-    let unescaped = serde_json::from_str::<String>(raw);
-    unescaped.map(Cow::Owned).map_err(|_| Flaw::new("bad-json", BAD_ESCAPE))
-}
-
-fn text(raw: &str) -> Result<Text, Flaw> {
-    Text::new(&string(raw)?).map_err(|error| {
-        let code = match error {
-            TextError::TooLong => "too-long",
-            TextError::BadChars => "bad-chars",
-        };
-        Flaw::new(code, error.to_string())
-    })
-}
-
-/// The digits of a JSON number, which serde_json has found well formed.
-pub(super) fn decimal(raw: &str) -> Result<Decimal, Flaw> {
-    Decimal::parse(raw).ok_or_else(|| Flaw::wrong_type("number", raw))
-}
-
-pub(super) fn amount(code: &'static str, error: AmountError) -> Flaw {
-    match error {
-        AmountError::NotANumber | AmountError::NotPositive | AmountError::Negative => {
-            Flaw::new(code, error.to_string())
-        }
-        AmountError::TooLarge => Flaw::new("too-large", format!("must be at most {COUNT_MAX}")),
-        AmountError::TooPrecise => Flaw::new("too-precise", error.to_string()),
-    }
-}
-
-/// What a value is, as messages call it. It must be well formed.
-pub(super) fn type_name(raw: &str) -> &'static str {
-    match raw.as_bytes().first() {
-        Some(b'"') => "string",
-        Some(b'{') => "object",
-        Some(b'[') => "array",
-        Some(b't' | b'f') => "boolean",
-        Some(b'n') => "null",
-        Some(_) | None => match Decimal::parse(raw) {
-            Some(number) if number.scale == 0 => "integer",
-            Some(_) | None => "number",
-        },
     }
 }
 
@@ -415,6 +358,10 @@ impl<'a, S: Shape<'a>> Visitor<'a> for ObjectOf<'_, S> {
         while let Some(name) = access.next_key_seed(NameOf(S::MEMBERS))? {
             let (index, member) = match name {
                 Ok(known) => known,
+                Err(_) if S::IS_OPEN => {
+                    access.next_value::<de::IgnoredAny>()?;
+                    continue;
+                }
                 Err(other) => {
                     let flaw = Flaw::of(&other, "unknown-field", S::unknown(&other));
                     return Err(reader.refuse(flaw));

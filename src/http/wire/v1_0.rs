@@ -11,4 +11,5 @@ pub(super) static DIALECT: Dialect = Dialect {
     reset_frequency: false,
     formulas: false,
     charge_period: false,
+    failures: false,
 };

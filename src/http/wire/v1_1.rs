@@ -11,6 +11,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     reset_frequency: true,
     formulas: true,
     charge_period: true,
+    failures: false,
 };
 
 /// Four digits, so that none is taken for a status of HTTP.

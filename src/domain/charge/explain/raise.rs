@@ -7,7 +7,7 @@ use crate::domain::charge::{
     Balances, Books, Candidates, Cap, Known, LineKind, Missing, Verdict, allocate,
 };
 use crate::domain::ids::{ActionId, LineItemNumber, Sequence, Text};
-use crate::domain::line_item::{Balance, LineItem, Overdraft, Terms};
+use crate::domain::line_item::{LineItem, Overdraft, Terms};
 use crate::domain::price::Prices;
 use crate::domain::request::RequestedItem;
 use crate::domain::rounding;
@@ -161,7 +161,7 @@ impl<B: Balances> Raising<'_, B> {
     /// What it lacks to give `taken` in all over these books, `limit` of it beyond its quantity.
     fn raise(&self, books: &Books<'_, B>, taken: Tokens, limit: Tokens) -> Option<Raise> {
         let LineItem { number, terms, actions } = self.line_item;
-        let Known::Balance(Balance { used, counters, .. }) = books.known(*number) else {
+        let Known::Balance(balance) = books.known(*number) else {
             return None;
         };
         let lacking = |used: Tokens, had: Tokens| {
@@ -170,13 +170,13 @@ impl<B: Balances> Raising<'_, B> {
         let quantity = match terms.overdraft {
             Overdraft::Unlimited => 0,
             Overdraft::None | Overdraft::Number(_) => {
-                lacking(used, Tokens::whole(terms.quantity).checked_add(limit)?)?
+                lacking(balance.taken(), Tokens::whole(terms.quantity).checked_add(limit)?)?
             }
         };
         let allocation = match self.cap {
             None => None,
             Some(Cap { action, allocation }) => {
-                let tokens = lacking(counters.used(action), allocation)?;
+                let tokens = lacking(balance.counters.used(action), allocation)?;
                 let named = actions.iter().find(|other| other.id == action)?;
                 let name = named.name.clone();
                 Some(RaisedAllocation { action, name, tokens, now: allocation })

@@ -230,7 +230,7 @@ fn a_line_item() -> impl Strategy<Value = (Terms, Vec<Action>, Balance)> {
             (1..).zip(counted).map(|(bits, units)| (ActionId::from_u128(bits), tokens(units)));
         let known = |(id, _): &(ActionId, Tokens)| actions.iter().any(|action| action.id == *id);
         let counters = Counters::new(counters.filter(known).collect());
-        let balance = Balance { used: tokens(used), open_lines: 1, counters };
+        let balance = Balance { used: tokens(used), open_lines: 1, counters, ..Balance::default() };
         (terms, actions, balance)
     })
 }

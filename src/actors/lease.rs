@@ -1,0 +1,464 @@
+//! What the session actor does for a session of components (components 3, 4).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Core;
+use super::access::Intent;
+use super::directory::{SessionPlace, Versioned};
+use super::ledger::{Basis, Draft, NotAppended, Owner, guarded, out_of_order};
+use super::line::{Ticket, Waiter};
+use super::reply::Reply;
+use super::session::{Decided, Moment, SessionActor, SessionCall};
+use super::turn::{ExclusiveTurn, Instance, View};
+use crate::domain::charge::Missing;
+use crate::domain::components::{
+    Begin, ComponentRefusal, Identity, Lease, LeaseChange, LeaseEvent, Licensed, Standing, Wanted,
+    Who,
+};
+use crate::domain::event::{Event, Record};
+use crate::domain::ids::{CorrelationId, InstallationId, LineItemNumber, SessionId, Text};
+use crate::domain::refusal::Refusal;
+use crate::domain::session::{Ended, Session};
+use crate::domain::time::Timestamp;
+use crate::error::BrokerError;
+use crate::journal::Room;
+
+/// Where it does not matter who waits.
+static NOBODY: BTreeSet<LineItemNumber> = BTreeSet::new();
+
+/// What is asked of a session of components.
+#[derive(Clone, Debug)]
+pub(crate) enum LeaseCommand {
+    /// These components are given back.
+    CheckIn(Vec<Text>),
+    /// It goes on for so many seconds, or as long as the licence says.
+    Extend(Option<u64>),
+    /// It is over: a session, or a licence that is given back.
+    End {
+        /// Which of the two.
+        is_offline: bool,
+    },
+    /// It is taken back.
+    Revoke {
+        /// It must be of this licence.
+        license: Text,
+    },
+}
+
+/// What a session of components, or a licence that is taken out, begins with (components 2.1, 2.7).
+#[derive(Clone, Debug)]
+pub struct BeginSession {
+    /// `product_guid`.
+    pub product: Text,
+    /// `instance_guid`.
+    pub installation: InstallationId,
+    /// `instance_identity`, where it is sent.
+    pub identity: Option<Identity>,
+    /// `user_guid` or `user_identity`.
+    pub who: Who,
+    /// The version of the program.
+    pub version: Text,
+    /// How long it shall last; as long as the licence says unless said.
+    pub duration_s: Option<u64>,
+}
+
+/// A session that is about to begin, in the exclusive turn.
+pub(crate) struct Beginning {
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) turn: ExclusiveTurn,
+    pub(crate) now: Timestamp,
+    pub(crate) license: Text,
+    pub(crate) begin: BeginSession,
+    /// Set to take the licence out; with the session whose seat it shall be.
+    pub(crate) offline: Option<Option<SessionId>>,
+}
+
+/// How a session of components stands after a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseAnswer {
+    /// `session_key`, or `checkout_key`.
+    pub session_id: SessionId,
+    /// The moment of the decision.
+    pub at: Timestamp,
+    /// The lease as it is from then on; as it was before where the call ended it.
+    pub lease: Arc<Lease>,
+    /// For how long it lasts, in milliseconds; 0 where the call ended it.
+    pub lasts_ms: u64,
+    /// How long the client may go on when it cannot validate.
+    pub grace_period_s: u64,
+    /// What can be used, and how much of it is; of one that was extended or has ended only the
+    /// features.
+    pub standing: Standing,
+    /// Why a checkout was denied: the record says so, and nothing has changed.
+    pub denied: Option<ComponentRefusal>,
+}
+
+/// What the basis of a decision says about the licence of a lease; none if it is gone, which
+/// cannot be while its sessions run.
+pub(super) fn licensed<'a>(basis: &'a Basis, lease: &Lease) -> Option<Licensed<'a>> {
+    let license = basis.instance.licenses.find(lease.license.name.as_str())?;
+    let product = basis.tenant.products.find(license.terms.product.as_str())?;
+    let (catalogue, now) = (basis.instance.as_ref(), basis.now);
+    Some(Licensed { license, product, catalogue, now, ahead: &NOBODY })
+}
+
+/// The answer to what was decided about a lease.
+pub(super) fn answer(
+    basis: &Basis,
+    session_id: SessionId,
+    event: Option<&LeaseEvent>,
+    lease: &Arc<Lease>,
+    view: &View,
+) -> Result<LeaseAnswer, Missing> {
+    let licensed = licensed(basis, lease).expect("what was decided on is still there");
+    let postings = event.map_or(&[][..], |event| &event.postings);
+    let (mut is_over, mut denied, mut shows_pools) = (false, None, true);
+    match event.map(|event| &event.change) {
+        Some(LeaseChange::Denied((_, shortage))) => denied = Some(shortage.clone().into()),
+        Some(LeaseChange::Ended(_)) => (is_over, shows_pools) = (true, false),
+        Some(LeaseChange::Extended(_)) => shows_pools = false,
+        Some(LeaseChange::Begun(_) | LeaseChange::CheckedOut(_) | LeaseChange::CheckedIn(_))
+        | None => {}
+    }
+    Ok(LeaseAnswer {
+        session_id,
+        at: basis.now,
+        lease: Arc::clone(lease),
+        lasts_ms: if is_over { 0 } else { lease.until.ms_since(basis.session_time()) },
+        grace_period_s: licensed.license.terms.grace_period_s,
+        standing: if shows_pools {
+            licensed.standing(lease, &view.after(postings))?
+        } else {
+            licensed.bare_standing()
+        },
+        denied,
+    })
+}
+
+impl Core {
+    /// How a session of components stands. The caller holds the exclusive turn.
+    pub(crate) async fn lease_standing(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<LeaseAnswer, BrokerError> {
+        let session = self.session_state(instance, id).await?.state;
+        let lease = session.working().map_err(Refusal::from)?;
+        let mut view = instance.view(Vec::new());
+        loop {
+            let basis = self.ledger.basis(instance, now);
+            licensed(&basis, lease).ok_or(Refusal::from(ComponentRefusal::UnknownLicense))?;
+            match answer(&basis, id, None, lease, &view) {
+                Ok(answer) => return Ok(answer),
+                Err(Missing(number)) => {
+                    drop(basis);
+                    view.add(number, self.balance(instance, number).await?);
+                }
+            }
+        }
+    }
+
+    /// Begins a session of components, or takes a licence out.
+    pub(crate) async fn begin_lease(
+        self: Arc<Core>,
+        beginning: Beginning,
+        mut reply: Reply<LeaseAnswer>,
+    ) {
+        let Beginning { instance, mut turn, now, license, begin, offline } = beginning;
+        let offline = match self.seat_of(&instance, &turn, &license, offline).await {
+            Ok(offline) => offline,
+            Err(error @ BrokerError::Refused(..)) => return self.ledger.answer(reply, Err(error)),
+            Err(error) => return reply.now(error),
+        };
+        let room = match self.quota.try_take(turn.live()) {
+            Ok(room) => room,
+            Err(error) => return reply.now(error),
+        };
+        let product = begin.product;
+        let begin = Begin {
+            session_id: SessionId::from_u128(self.ledger.fresh_id()),
+            instance: instance.entry.number,
+            correlation: CorrelationId::from_u128(self.ledger.fresh_id()),
+            installation: begin.installation,
+            identity: begin.identity,
+            who: begin.who,
+            version: begin.version,
+            duration_s: begin.duration_s,
+            offline,
+        };
+        let mut view = instance.view(Vec::new());
+        loop {
+            let basis = self.ledger.basis(&instance, now);
+            let decided =
+                match guarded(|| decide_begin(&basis, (&license, &product), &begin, &view)) {
+                    Ok(decided) => decided,
+                    Err(fault) => return reply.now(fault),
+                };
+            let (event, told) = match decided {
+                Ok(Ok(decided)) => decided,
+                Ok(Err(refusal)) => {
+                    return self.ledger.answer(reply, Err(Refusal::from(refusal).into()));
+                }
+                Err(Missing(number)) => {
+                    drop(basis);
+                    match self.balance(&instance, number).await {
+                        Ok(balance) => view.add(number, balance),
+                        Err(error) => return reply.now(error),
+                    }
+                    continue;
+                }
+            };
+            let owners = [Owner::Session(event.session_id)];
+            let owners: Vec<_> = Owner::of_postings(&event.postings).chain(owners).collect();
+            let record = Record { at: now, event: Event::Lease(Arc::new(event)) };
+            let kept = match reply.keep(Ok(&told)) {
+                Ok(kept) => kept,
+                Err(fault) => return reply.now(fault),
+            };
+            let settling = |reply: Reply<LeaseAnswer>| reply.with(Ok(told));
+            let draft = Draft { record: &record, keyed: kept.as_deref() };
+            match self.ledger.append(&instance, &basis, draft, owners, reply, settling) {
+                Ok(sequence) => {
+                    let _aftermath = self.aftermath();
+                    let session = Session::begun_by(sequence, &record, basis.session_time());
+                    let session = session.expect("the record begins one");
+                    turn.admit(&session, room);
+                    let session = Versioned { state: session, last: sequence };
+                    self.directory.add_session(Arc::clone(&instance), session);
+                    self.post(&instance, sequence, record.event.postings());
+                    return;
+                }
+                Err((NotAppended::Moved, returned)) => reply = returned,
+                Err((NotAppended::Late, reply)) => return reply.now(out_of_order()),
+                Err((NotAppended::Refused(error), reply)) => return reply.now(error),
+            }
+        }
+    }
+
+    /// The session whose seat is to be taken out: it must run on the same licence. One whose seat
+    /// is taken out already is as good as none: another seat is taken.
+    async fn seat_of(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        turn: &ExclusiveTurn,
+        license: &Text,
+        offline: Option<Option<SessionId>>,
+    ) -> Result<Option<Option<SessionId>>, BrokerError> {
+        let Some(Some(id)) = offline else { return Ok(offline) };
+        let session = self.session_state(instance, id).await?.state;
+        let lease = session.lease().map_err(Refusal::from)?;
+        if lease.offline.is_some() || lease.license.name != *license {
+            return Err(Refusal::from(ComponentRefusal::UnknownSession).into());
+        }
+        Ok(Some((!turn.shares_seat(id)).then_some(id)))
+    }
+}
+
+type Begun = (LeaseEvent, LeaseAnswer);
+
+fn decide_begin(
+    basis: &Basis,
+    (license, product): (&Text, &Text),
+    begin: &Begin,
+    view: &View,
+) -> Result<Result<Begun, ComponentRefusal>, Missing> {
+    let license = basis.instance.licenses.find(license.as_str());
+    let license = license.filter(|license| license.terms.product == *product);
+    let Some(license) = license else { return Ok(Err(ComponentRefusal::UnknownInstance)) };
+    let Some(product) = basis.tenant.products.find(license.terms.product.as_str()) else {
+        return Ok(Err(ComponentRefusal::UnknownProduct));
+    };
+    let (catalogue, now) = (basis.instance.as_ref(), basis.now);
+    let licensed = Licensed { license, product, catalogue, now, ahead: &NOBODY };
+    let event = match licensed.decide_begin(begin.clone(), basis.session_time(), view)? {
+        Ok(event) => event,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let LeaseChange::Begun(lease) = &event.change else {
+        unreachable!("what begins is decided as a beginning");
+    };
+    let lease = Arc::new(lease.clone());
+    let answer = answer(basis, event.session_id, Some(&event), &lease, view)?;
+    Ok(Ok((event, answer)))
+}
+
+impl SessionActor {
+    pub(super) async fn lease(
+        &self,
+        command: LeaseCommand,
+        call: SessionCall<LeaseAnswer>,
+        owned: &mut Versioned<Session>,
+    ) {
+        let correlation = CorrelationId::from_u128(self.fresh_id());
+        let seat_is_shared = call.turn.shares_seat(owned.state.id);
+        let decide = |session: &Session, basis: &Basis, view: &View| {
+            let refused = |refusal: ComponentRefusal| Ok(Err(Refusal::from(refusal)));
+            let lease = match session.lease() {
+                Ok(lease) => lease,
+                Err(refusal) => return refused(refusal),
+            };
+            let Some(licensed) = licensed(basis, lease) else {
+                return refused(ComponentRefusal::UnknownLicense);
+            };
+            let decided = match &command {
+                LeaseCommand::CheckIn(names) => {
+                    session.decide_check_in(names, correlation, &licensed, view)?
+                }
+                LeaseCommand::Extend(duration_s) => {
+                    let at = basis.session_time();
+                    session.decide_extend(*duration_s, correlation, &licensed, at)
+                }
+                LeaseCommand::End { is_offline } if *is_offline != lease.offline.is_some() => {
+                    return refused(ComponentRefusal::UnknownSession);
+                }
+                LeaseCommand::Revoke { license } if *license != lease.license.name => {
+                    return refused(ComponentRefusal::UnknownSession);
+                }
+                LeaseCommand::End { .. } => {
+                    let how = Ended::Closed;
+                    session.decide_end(how, seat_is_shared, correlation, &licensed, view)?
+                }
+                LeaseCommand::Revoke { .. } => {
+                    let how = Ended::Revoked;
+                    session.decide_end(how, seat_is_shared, correlation, &licensed, view)?
+                }
+            };
+            if matches!(command, LeaseCommand::CheckIn(_)) {
+                licensed.standing(lease, view)?; // The answer shows every pool: all have to be seen.
+            }
+            Ok(decided.map(|event| Event::Lease(Arc::new(event))).map_err(Refusal::from))
+        };
+        let before = owned.state.lease().ok().cloned();
+        let answer = |decided: &Decided, view: &View| {
+            let after = decided.after.lease().ok().cloned();
+            let lease = after.or(before.clone()).expect("who has no lease is refused");
+            told_of(decided, &lease, view)
+        };
+        self.transact(Intent::Act, decide, answer, call, owned).await;
+    }
+    /// A checkout; where a pool is short it waits in line for `wait_ms`, unless that is 0.
+    pub(super) async fn check_out(
+        &self,
+        components: Vec<Text>,
+        wait_ms: u64,
+        call: SessionCall<LeaseAnswer>,
+        owned: &mut Versioned<Session>,
+    ) {
+        let SessionCall { mut turn, now, reply, place } = call;
+        if reply.is_too_late() {
+            return; // Nobody waits any more, and nothing has been decided.
+        }
+        let ahead = turn.line.ahead_of(None);
+        let deal = Deal { now, place: Some(place), may_wait: wait_ms > 0 };
+        let left = self.try_check_out(&components, &ahead, deal, reply, &mut turn, owned).await;
+        let Some((reply, wanted)) = left else { return };
+        let outages = self.core.ledger.tenant().outages.clone();
+        let waiter = Waiter {
+            session: owned.state.number,
+            session_id: owned.state.id,
+            components,
+            wanted,
+            since: now,
+            until: outages.session_time(now).plus_ms(wait_ms),
+            reply: reply.parked(),
+        };
+        turn.wait(&self.core, &self.instance, waiter);
+    }
+
+    /// One that waits in line tries again; unless it is served it goes on waiting, or is denied as
+    /// its time `is_over`.
+    pub(super) async fn try_again(
+        &self,
+        ticket: Ticket,
+        now: Timestamp,
+        is_over: bool,
+        turn: &mut ExclusiveTurn,
+        owned: &mut Versioned<Session>,
+    ) {
+        let ahead = turn.line.ahead_of(Some(ticket));
+        let Some(mut waiter) = turn.leave_line(ticket) else { return };
+        if waiter.reply.is_abandoned() {
+            return; // Whoever has gone away never gets anything.
+        }
+        if is_over && self.core.ledger.journal().room() == Room::Short {
+            return waiter.reply.now(BrokerError::StorageFull);
+        }
+        let deal = Deal { now, place: None, may_wait: !is_over };
+        let left =
+            self.try_check_out(&waiter.components, &ahead, deal, waiter.reply, turn, owned).await;
+        if let Some((reply, wanted)) = left {
+            (waiter.reply, waiter.wanted) = (reply, wanted);
+            turn.wait_on(ticket, waiter);
+        }
+    }
+
+    /// Decides a checkout with `ahead` waited for by others. One that is short and may wait is not
+    /// denied: its reply comes back, and what it wants of which pools.
+    async fn try_check_out(
+        &self,
+        components: &[Text],
+        ahead: &BTreeSet<LineItemNumber>,
+        deal: Deal,
+        reply: Reply<LeaseAnswer>,
+        turn: &mut ExclusiveTurn,
+        owned: &mut Versioned<Session>,
+    ) -> Option<(Reply<LeaseAnswer>, Vec<Wanted>)> {
+        let correlation = CorrelationId::from_u128(self.fresh_id());
+        let decide = |session: &Session, basis: &Basis, view: &View| {
+            let refused = |refusal: ComponentRefusal| Ok(Err(Refusal::from(refusal)));
+            let lease = match session.lease() {
+                Ok(lease) => lease,
+                Err(refusal) => return refused(refusal),
+            };
+            let Some(licensed) = licensed(basis, lease) else {
+                return refused(ComponentRefusal::UnknownLicense);
+            };
+            let licensed = Licensed { ahead, ..licensed };
+            let decided = session.decide_check_out(components, correlation, &licensed, view)?;
+            licensed.standing(lease, view)?; // The answer shows every pool: all have to be seen.
+            Ok(decided.map(|event| Event::Lease(Arc::new(event))).map_err(Refusal::from))
+        };
+        let answer = |decided: &Decided, view: &View| {
+            let lease = decided.after.lease().expect("a checkout does not end a session");
+            told_of(decided, lease, view)
+        };
+        let mut wanted = Vec::new();
+        let is_short = |decided: &Decided| {
+            let Event::Lease(event) = &decided.record.event else { return false };
+            let LeaseChange::Denied((_, shortage)) = &event.change else { return false };
+            if !deal.may_wait || !shortage.is_for_want_of_capacity() {
+                return false;
+            }
+            let lease = decided.after.lease().ok();
+            let licensed = lease.and_then(|lease| Some((licensed(&decided.basis, lease)?, lease)));
+            wanted =
+                licensed.map_or(Vec::new(), |(licensed, lease)| licensed.wanted(components, lease));
+            // What no pool can ever give is not waited for.
+            wanted.iter().any(|wanted| wanted.component == *shortage.component())
+        };
+        let Deal { now, place, .. } = deal;
+        let moment = Moment { now, place };
+        let left = self
+            .transact_in(Intent::Act, (decide, answer, is_short), moment, reply, turn, owned)
+            .await;
+        left.map(|reply| (reply, wanted))
+    }
+}
+
+/// How a checkout is tried.
+struct Deal {
+    now: Timestamp,
+    place: Option<SessionPlace>,
+    may_wait: bool,
+}
+
+/// The answer to what was decided about the lease of a session.
+fn told_of(decided: &Decided, lease: &Arc<Lease>, view: &View) -> LeaseAnswer {
+    let Event::Lease(event) = &decided.record.event else {
+        unreachable!("a call on a lease is decided as one");
+    };
+    let told = answer(&decided.basis, event.session_id, Some(event), lease, view);
+    told.expect("every pool was seen")
+}
