@@ -2,6 +2,8 @@
 
 #[path = "http_api/authorization.rs"]
 mod authorization;
+#[path = "http_api/components.rs"]
+mod components;
 #[path = "http_api/configuration.rs"]
 mod configuration;
 #[path = "http_api/decisions.rs"]
@@ -21,6 +23,8 @@ mod http_client;
 mod idempotency;
 #[path = "http_api/keys.rs"]
 mod keys;
+#[path = "http_api/licensing.rs"]
+mod licensing;
 #[path = "http_api/matrix.rs"]
 mod matrix;
 #[path = "http_api/matrix_rows.rs"]

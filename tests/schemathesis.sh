@@ -25,7 +25,7 @@ done
 base=$(sed 's/.*listening on //' "$work/ready")
 token=$("$farebox" token --data "$work/data" --role administration --expires 24h)
 
-# What the calls find there: an instance with a priced line item, a condition, sessions, a decision.
+# What the calls find there: an instance with a priced line item, a condition, sessions, a decision, a license.
 call() {
     curl -sf -X "$1" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
         "$base/api/v1.1/$2" -d "$3"
@@ -45,7 +45,21 @@ for _ in $(seq 20); do
     call PUT "sessions/$session" "{\"rollbackOnDeny\":true,$asked}" >/dev/null
     sessions="$sessions${sessions:+,}\"$session\""
 done
-sed -e "s|@TOKEN@|$token|; s|@HOOKS@|$PWD/tests/schemathesis_keys.py|; s/@INSTANCE@/$instance/; s/@CONDITION@/$condition/; s/@SESSIONS@/$sessions/; s/@CORRELATION@/$decision/" \
+call PUT products/P '{"name":"P"}' >/dev/null
+call PUT products/P/components/Mesher '{"licenseModel":"token","tokensRequired":1,"freeTrialExpiration":null}' >/dev/null
+call PUT licenses/K "{\"productGuid\":\"P\",\"instanceId\":\"$instance\",\"terms\":[{\"start\":0,\"end\":253402300799999}],\"concurrentSessions\":100000,\"features\":[],\"sessionDuration\":86400,\"gracePeriod\":0}" >/dev/null
+call PUT licenses/K/entitlements/E1 '{"components":["Mesher"],"tokens":1000000,"sessions":0}' >/dev/null
+method() {
+    curl -sf -H "Authorization: Bearer $token" -H 'Content-Type: application/json' "$base/api/v3.2/auth/$1" -d "$2"
+}
+program=$(method register_instance '{"product_guid":"P","license_key":"K","instance_identity":{"host":"pc"},"user_identity":{"login":"lisa"}}' | first instance_guid)
+leases=
+for _ in $(seq 5); do
+    lease=$(method begin_app_session "{\"product_guid\":\"P\",\"instance_guid\":\"$program\",\"user_identity\":{\"login\":\"lisa\"},\"version\":\"1\"}" | first session_key)
+    method check_out_components "{\"session_key\":\"$lease\",\"components\":\"Mesher\"}" >/dev/null
+    leases="$leases${leases:+,}\"$lease\""
+done
+sed -e "s|@TOKEN@|$token|; s|@HOOKS@|$PWD/tests/schemathesis_keys.py|; s/@INSTANCE@/$instance/; s/@CONDITION@/$condition/; s/@SESSIONS@/$sessions/; s/@LEASES@/$leases/; s/@CORRELATION@/$decision/" \
     tests/schemathesis.toml >"$work/schemathesis.toml"
 
 case $form in

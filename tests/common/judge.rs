@@ -158,7 +158,9 @@ fn tag(event: &Event) -> Option<&str> {
         | Event::Time
         | Event::Configured { .. }
         | Event::TestClock
-        | Event::Answered => return None,
+        | Event::Answered
+        | Event::Provisioned(_)
+        | Event::Lease(_) => return None,
     };
     (!tag.is_empty()).then_some(tag)
 }

@@ -213,7 +213,7 @@ pub fn refused(error: &BrokerError) -> Refused {
         (RefusalKind::SessionEnded, Refusal::SessionEnded(Ended::Terminated)) => {
             Refused::SessionDead(SessionState::Terminated)
         }
-        (RefusalKind::SessionEnded | RefusalKind::Forbidden, _) => {
+        (RefusalKind::SessionEnded | RefusalKind::Forbidden | RefusalKind::Component, _) => {
             panic!("the model never says: {refusal}")
         }
     }
@@ -225,6 +225,10 @@ pub fn session_state(session: &Session) -> SessionState {
         State::Active(_) => SessionState::Active,
         State::Ended { how: Ended::Terminated, .. } => SessionState::Terminated,
         State::Ended { how: Ended::Failed, .. } => SessionState::Failed,
+        State::Leased(_)
+        | State::Ended { how: Ended::Closed | Ended::Lapsed | Ended::Revoked, .. } => {
+            panic!("the model knows no sessions of components")
+        }
     }
 }
 

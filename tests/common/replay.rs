@@ -214,6 +214,7 @@ impl Replay {
                 }
             }
             Event::Time | Event::TestClock | Event::Answered => {}
+            Event::Provisioned(_) | Event::Lease(_) => panic!("nobody asked for components"),
             Event::Outage(_) => panic!("a clock that is moved by hand has no outages"),
         }
         self.compare_balances(record.event.postings());
@@ -287,7 +288,9 @@ impl Replay {
             | Event::Time
             | Event::Configured { .. }
             | Event::TestClock
-            | Event::Answered => None,
+            | Event::Answered
+            | Event::Provisioned(_)
+            | Event::Lease(_) => None,
         }
     }
 
@@ -454,7 +457,7 @@ impl Replay {
         let expected = self.model.session_view(&session.id.to_string()).expect("it exists");
         let items: Vec<Item> = match &session.state {
             State::Active(usage) => product::asked(&usage.request),
-            State::Idle { .. } | State::Ended { .. } => Vec::new(),
+            State::Idle { .. } | State::Leased(_) | State::Ended { .. } => Vec::new(),
         };
         let ms = |time: Option<Timestamp>| time.map_or(0, |time| time.as_ms());
         assert_eq!(product::session_state(session), expected.state, "session {}", session.id);

@@ -58,6 +58,8 @@ async fn what_is_no_request_of_ours_is_refused_with_a_code() {
         (bytes_of("TRACE /api/v1.0/instances", ""), 405, "method-not-allowed"),
         // B15: a body where none is wanted
         (bytes_of("GET /livez", "{}"), 200, "ok"),
+        // A heartbeat is posted without a body, and then has no type
+        (admin("POST /api/v1.0/sessions/x/heartbeat"), 404, "unknown-session"),
         // A13, A14: content types
         (posted("", "{}"), 415, "unsupported-media-type"),
         (posted("content-type: text/plain", "{}"), 415, "unsupported-media-type"),

@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
 /// Labels of metrics look like codes.
 const WITHOUT_CODES: &str = "meters.rs";
 const NO_CODES: &[&str] = &[
+    "date-time",
     "idempotency-key",
     "not-ready",
     "x-charged-until",
@@ -62,7 +63,8 @@ fn codes(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]\nmod").next().unwrap_or_default();
     let lines = code.lines().map(str::trim).filter(|line| {
         // The names of operations are labels of metrics.
-        !line.starts_with("//") && !line.starts_with("Operation::")
+        let names = ["//", "Operation::", "Licensing::", "Method::"];
+        !names.iter().any(|name| line.starts_with(name))
     });
     let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
     let is_code = |literal: &&str| {

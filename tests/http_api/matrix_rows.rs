@@ -26,6 +26,7 @@ pub(crate) struct Case {
 }
 
 /// A route, and a body that would do.
+#[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) route: &'static str,
     pub(crate) query: &'static str,
@@ -38,6 +39,7 @@ const MISMATCH: &str = "403 instance-mismatch";
 const MISSING: &str = "400 missing-header";
 const NO_INSTANCE: &str = "404 unknown-instance";
 const NO_SESSION: &str = "404 unknown-session";
+const NO_LICENSE: &str = "404 unknown-license";
 
 fn about(instance: Whose, thing: Whose, expected: [&'static str; 3]) -> Case {
     Case { instance, thing, header: None, expected }
@@ -134,7 +136,112 @@ fn of_name(ok: &'static str, unknown: &'static str) -> Vec<Case> {
     only_administration(vec![about(Own, Own, [ok; 3]), about(Own, Nobodys, [unknown; 3])])
 }
 
+/// About a licence, for administration alone.
+fn of_license(ok: &'static str) -> Vec<Case> {
+    only_administration(vec![
+        about(Own, Own, [ok; 3]),
+        about(Foreign, Foreign, [ok; 3]),
+        about(Nobodys, Nobodys, [NO_LICENSE; 3]),
+    ])
+}
+
+/// About something of a licence, for administration alone.
+fn in_license(ok: &'static str, unknown: &'static str) -> Vec<Case> {
+    let mut cases = of_license(ok);
+    cases.extend(only_administration(vec![about(Own, Nobodys, [unknown; 3])]));
+    cases
+}
+
+/// About a licence, an installation or a session that the body names: what is out of reach does not
+/// exist.
+fn of_component(unknown: &'static str) -> Vec<Case> {
+    vec![
+        about(Own, Own, ["200 ok"; 3]),
+        about(Foreign, Foreign, ["200 ok", unknown, "200 ok"]),
+        about(Nobodys, Nobodys, [unknown; 3]),
+    ]
+}
+
+fn component_rows() -> Vec<Row> {
+    let row = |route, body: &str, cases| Row { route, query: "", body: body.to_owned(), cases };
+    let component = r#"{"licenseModel":"token","tokensRequired":2,"freeTrialExpiration":null}"#;
+    let license = r#"{"productGuid":"P","instanceId":"$I","terms":[],"concurrentSessions":9,"features":[],"sessionDuration":9,"gracePeriod":9}"#;
+    let entitlement = r#"{"components":["Mesher"],"tokens":9,"sessions":9}"#;
+    let begin = r#"{"product_guid":"P","instance_guid":"$G","user_identity":{"login":"lisa"},"version":"1","duration":5}"#;
+    let register = r#"{"product_guid":"P","license_key":"$K","instance_identity":{"host":"new"}}"#;
+    let (session, checkout) = (r#"{"session_key":"$S"}"#, r#"{"checkout_key":"$O"}"#);
+    let components = r#"{"session_key":"$S","components":["Mesher","Report"]}"#;
+    let (no_installation, no_session) = ("200 UNKNOWN_INSTANCE", "200 UNKNOWN_SESSION");
+    let (no_product, no_component) = ("404 unknown-product", "404 unknown-component");
+    let no_entitlement = "404 unknown-entitlement";
+    // Whoever creates one of a new key names the instance in the body.
+    let mut creations = of_license("200 ok");
+    creations.retain(|case| case.instance != Nobodys);
+    vec![
+        row("GET /products", "", administration("200 ok")),
+        row("PUT /products/{productGuid}", r#"{"name":"x"}"#, administration("200 ok")),
+        row("GET /products/{productGuid}", "", of_name("200 ok", no_product)),
+        row("DELETE /products/{productGuid}", "", of_name("204 ok", no_product)),
+        row("GET /products/{productGuid}/components", "", of_name("200 ok", no_product)),
+        row(
+            "PUT /products/{productGuid}/components/{name}",
+            component,
+            of_name("200 ok", no_product),
+        ),
+        row("GET /products/{productGuid}/components/{name}", "", of_name("200 ok", no_component)),
+        row(
+            "DELETE /products/{productGuid}/components/{name}",
+            "",
+            of_name("204 ok", no_component),
+        ),
+        Row {
+            query: "?instanceId=$I",
+            ..row("GET /licenses", "", only_administration(of_instance("200 ok")))
+        },
+        row("PUT /licenses/{licenseKey}", license, creations),
+        row("GET /licenses/{licenseKey}", "", of_license("200 ok")),
+        row("DELETE /licenses/{licenseKey}", "", of_license("204 ok")),
+        row("GET /licenses/{licenseKey}/entitlements", "", of_license("200 ok")),
+        row(
+            "PUT /licenses/{licenseKey}/entitlements/{entitlementId}",
+            entitlement,
+            of_license("200 ok"),
+        ),
+        row(
+            "GET /licenses/{licenseKey}/entitlements/{entitlementId}",
+            "",
+            in_license("200 ok", no_entitlement),
+        ),
+        row(
+            "DELETE /licenses/{licenseKey}/entitlements/{entitlementId}",
+            "",
+            in_license("204 ok", no_entitlement),
+        ),
+        row("GET /licenses/{licenseKey}/holders", "", of_license("200 ok")),
+        row("GET /licenses/{licenseKey}/waiters", "", of_license("200 ok")),
+        row(
+            "DELETE /licenses/{licenseKey}/sessions/{sessionKey}",
+            "",
+            in_license("204 ok", NO_SESSION),
+        ),
+        row("POST /auth/register_instance", register, of_component("200 UNKNOWN_LICENSE")),
+        row("POST /auth/begin_app_session", begin, of_component(no_installation)),
+        row("POST /auth/begin_user_session", begin, of_component(no_installation)),
+        row("POST /auth/extend_session", session, of_component(no_session)),
+        row("POST /auth/end_session", session, of_component(no_session)),
+        row("POST /auth/check_out_components", components, of_component(no_session)),
+        row("POST /auth/components_status", session, of_component("400 UNKNOWN_SESSION")),
+        row("POST /auth/check_in_components", components, of_component(no_session)),
+        row("POST /auth/check_out_license", begin, of_component(no_installation)),
+        row("POST /auth/check_in_license", checkout, of_component(no_session)),
+    ]
+}
+
 pub(crate) fn rows() -> Vec<Row> {
+    [first_rows(), component_rows()].concat()
+}
+
+fn first_rows() -> Vec<Row> {
     let row = |route, body: &str, cases| Row { route, query: "", body: body.to_owned(), cases };
     let asked = asking(&[("PhotoPrint", "1.0", "1")]);
     let set = in_session(&asked, "true");
@@ -222,6 +329,7 @@ pub(crate) fn rows() -> Vec<Row> {
 impl Row {
     /// Whether it changes anything where it is admitted.
     pub(crate) fn is_change(&self) -> bool {
-        !self.route.starts_with("GET") || self.route.ends_with("heartbeat")
+        let only_looks = self.route.ends_with("/components_status");
+        (!self.route.starts_with("GET") || self.route.ends_with("heartbeat")) && !only_looks
     }
 }

@@ -1,6 +1,7 @@
 //! Every route under every spelling of its prefix, in both versions (spec 2.0, 2.11): one script is
 //! played to a fresh server for each of them. All spellings of a version answer the same; the
-//! versions differ where the table says so, and nowhere else.
+//! versions differ where the table says so, and nowhere else. The methods of components have one
+//! spelling; they are in the script for what administration shows of them.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,8 @@ pub(crate) struct Step {
     /// The entry of the route table.
     pub(crate) route: &'static str,
     /// What is sent: values for the route's `{…}`, a query, a body. `$I` is the instance, `$S` the
-    /// session, `$C` the condition, `$A` the action, `$N` the correlation id that an answer brought.
+    /// session, `$C` the condition, `$A` the action, `$N` the correlation id that an answer brought;
+    /// of components `$G` the installation, `$U` its user, `$K` and `$W` sessions, `$O` a checkout.
     ids: &'static [&'static str],
     query: &'static str,
     body: &'static str,
@@ -68,6 +70,9 @@ const KEPT: &str =
 const ASKED: &str = r#"{"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1},{"item":"Nothing","count":1}]}"#;
 const KEYS: &str = r#"[{"publicKey":"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEALC4sh2f99ienG8nYn63B0IkyZR+ruFKWbUFaJFm/n3Q=\n-----END PUBLIC KEY-----\n","id":"shop/2"}]"#;
 const SET: &str = r#"{"rollbackOnDeny":true,"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1}]}"#;
+const LICENSE: &str = r#"{"productGuid":"P/1","instanceId":"$I","terms":[{"start":0,"end":253402300000000}],"concurrentSessions":3,"features":["Batch"],"sessionDuration":3600,"gracePeriod":60}"#;
+const REGISTERED: &str = r#"{"product_guid":"P/1","license_key":"K","instance_identity":{"host":"pc"},"user_identity":{"login":"lisa"}}"#;
+const BEGUN: &str = r#"{"product_guid":"P/1","instance_guid":"$G","user_guid":"$U","version":"4.2","duration":600}"#;
 
 #[rustfmt::skip]
 pub(crate) const SCRIPT: &[Step] = &[
@@ -117,10 +122,48 @@ pub(crate) const SCRIPT: &[Step] = &[
     differing(step("GET /decisions/{correlationId}", &["$N"], "", "", 200), 200),
     differing(step("GET /configuration", &[], "", "", 200), 200),
     differing(step("PATCH /configuration", &[], "", r#"{"name":"timezone.tolerant","value":"true"}"#, 200), 200),
+    step("PUT /products/{productGuid}", &["P%2F1"], "", r#"{"name":"Mesh Studio"}"#, 200),
+    step("GET /products", &[], "?size=5", "", 200),
+    step("GET /products/{productGuid}", &["P%2F1"], "", "", 200),
+    step("PUT /products/{productGuid}/components/{name}", &["P%2F1", "Mesher"], "", r#"{"licenseModel":"token","tokensRequired":30,"freeTrialExpiration":null}"#, 200),
+    step("PUT /products/{productGuid}/components/{name}", &["P%2F1", "Mesher"], "", r#"{"licenseModel":"seat","tokensRequired":30,"freeTrialExpiration":null}"#, 400),
+    step("GET /products/{productGuid}/components", &["P%2F1"], "?size=5", "", 200),
+    step("GET /products/{productGuid}/components/{name}", &["P%2F1", "Mesher"], "", "", 200),
+    step("PUT /licenses/{licenseKey}", &["K"], "", LICENSE, 200),
+    step("GET /licenses", &[], "?instanceId=$I", "", 200),
+    step("GET /licenses/{licenseKey}", &["K"], "", "", 200),
+    step("PUT /licenses/{licenseKey}/entitlements/{entitlementId}", &["K", "E1"], "", r#"{"components":["Mesher"],"tokens":100,"sessions":null}"#, 200),
+    step("GET /licenses/{licenseKey}/entitlements", &["K"], "?size=5", "", 200),
+    step("GET /licenses/{licenseKey}/entitlements/{entitlementId}", &["K", "E1"], "", "", 200),
+    step("POST /auth/register_instance", &[], "", REGISTERED, 200),
+    step("POST /auth/begin_app_session", &[], "", BEGUN, 200),
+    step("POST /auth/begin_user_session", &[], "", BEGUN, 200),
+    step("POST /auth/extend_session", &[], "", r#"{"session_key":"$K"}"#, 200),
+    step("POST /auth/check_out_components", &[], "", r#"{"session_key":"$K","components":"Mesher"}"#, 200),
+    step("POST /auth/components_status", &[], "", r#"{"session_key":"$K"}"#, 200),
+    step("GET /licenses/{licenseKey}/holders", &["K"], "", "", 200),
+    step("GET /licenses/{licenseKey}/waiters", &["K"], "", "", 200),
+    step("DELETE /licenses/{licenseKey}/entitlements/{entitlementId}", &["K", "E1"], "", "", 409),
+    step("POST /auth/check_in_components", &[], "", r#"{"session_key":"$K","components":["Mesher"]}"#, 200),
+    step("POST /auth/check_out_license", &[], "", BEGUN, 200),
+    step("POST /auth/check_in_license", &[], "", r#"{"checkout_key":"$O"}"#, 200),
+    step("POST /auth/end_session", &[], "", r#"{"session_key":"$K"}"#, 200),
+    step("DELETE /licenses/{licenseKey}/entitlements/{entitlementId}", &["K", "E1"], "", "", 204),
+    step("DELETE /licenses/{licenseKey}", &["K"], "", "", 409),
+    step("DELETE /licenses/{licenseKey}/sessions/{sessionKey}", &["K", "$W"], "", "", 204),
+    differing(step("DELETE /licenses/{licenseKey}/sessions/{sessionKey}", &["K", "$W"], "", "", 403), 409),
+    step("DELETE /licenses/{licenseKey}", &["K"], "", "", 204),
+    step("DELETE /products/{productGuid}", &["P%2F1"], "", "", 409),
+    step("DELETE /products/{productGuid}/components/{name}", &["P%2F1", "Mesher"], "", "", 204),
+    step("DELETE /products/{productGuid}", &["P%2F1"], "", "", 204),
+    step("GET /products/{productGuid}", &["P%2F1"], "", "", 404),
     step("PUT /instances/{instanceId}/line-items", &["$I"], "", OBSOLETE, 200),
     step("DELETE /instances/{instanceId}/line-items/{lineItemId}", &["$I", "ACT01"], "", "", 204),
     step("GET /instances/{instanceId}/line-items/{lineItemId}", &["$I", "ACT01"], "", "", 404),
 ];
+
+/// Where the methods of components are.
+const COMPONENTS: &str = "/api/v3.2";
 
 impl Step {
     /// Method and path, and the body, with the ids that are known.
@@ -132,6 +175,7 @@ impl Step {
             let (from, to) = from.zip(to).expect("a place for the id");
             path.replace_range(from..=to, &ids.fill(id));
         }
+        let prefix = if path.starts_with("/auth/") { COMPONENTS } else { prefix };
         let target = format!("{method} {prefix}{path}{}", ids.fill(self.query));
         (target, ids.fill(self.body))
     }
@@ -143,17 +187,23 @@ pub(crate) struct Ids(Vec<(&'static str, String)>);
 
 impl Ids {
     pub(crate) fn learn(&mut self, route: &str, body: &str) {
-        let (letter, member) = match route {
-            "POST /instances" => ("$I", "\"id\":\""),
-            "POST /sessions" => ("$S", "\"sessionId\":\""),
-            "POST /instances/{instanceId}/conditions" => ("$C", "\"id\":\""),
-            "POST /instances/{instanceId}/line-items/{lineItemId}/actions" => ("$A", "\"id\":\""),
-            "POST /instances/{instanceId}/access-request" => ("$N", "\"correlationId\":\""),
+        let found: &[(&str, &str)] = match route {
+            "POST /instances" => &[("$I", "id")],
+            "POST /sessions" => &[("$S", "sessionId")],
+            "POST /instances/{instanceId}/conditions" => &[("$C", "id")],
+            "POST /instances/{instanceId}/line-items/{lineItemId}/actions" => &[("$A", "id")],
+            "POST /instances/{instanceId}/access-request" => &[("$N", "correlationId")],
+            "POST /auth/register_instance" => &[("$G", "instance_guid"), ("$U", "user_guid")],
+            "POST /auth/begin_app_session" => &[("$K", "session_key")],
+            "POST /auth/begin_user_session" => &[("$W", "session_key")],
+            "POST /auth/check_out_license" => &[("$O", "checkout_key")],
             _ => return,
         };
-        if let Some((_, rest)) = body.split_once(member) {
-            let id = rest.split('"').next().unwrap_or_default().to_owned();
-            self.0.push((letter, id));
+        for (letter, member) in found {
+            if let Some((_, rest)) = body.split_once(&format!("\"{member}\":\"")) {
+                let id = rest.split('"').next().unwrap_or_default().to_owned();
+                self.0.push((letter, id));
+            }
         }
     }
 
@@ -199,6 +249,7 @@ async fn play(server: &TestServer, prefix: &str, version: &str) -> Vec<String> {
         let answer = server.admin(&target, &body).await;
         let expected = if version == "v1.0" { step.statuses.0 } else { step.statuses.1 };
         assert_eq!(answer.status, expected, "{target}: {answer:?}");
+        let version = if target.contains(COMPONENTS) { "v3.2" } else { version };
         assert_described(&description, version, step.route, &answer);
         ids.learn(step.route, &answer.body);
         let kind = answer.header("content-type").unwrap_or("-");
@@ -230,7 +281,9 @@ async fn every_route_answers_alike_under_every_prefix_and_the_versions_differ_wh
 
 #[test]
 fn the_script_leaves_no_route_out() {
-    let routes = farebox::http::routes().map(|(method, path)| format!("{method} {path}"));
+    let methods = farebox::http::component_routes().map(|(_, method, path)| (method, path));
+    let routes = farebox::http::routes().chain(methods);
+    let routes = routes.map(|(method, path)| format!("{method} {path}"));
     let played: BTreeSet<String> = SCRIPT.iter().map(|step| step.route.to_owned()).collect();
     assert_eq!(routes.collect::<BTreeSet<_>>(), played, "left: the table, right: the script");
 }

@@ -192,7 +192,7 @@ fn a_segment_of_the_same_journals_other_history_is_refused() {
 fn a_journal_of_another_format_is_refused_and_not_touched() {
     let (disk, _) = three_segments();
     let files = image(&disk);
-    for (index, version) in [(1, 1), (1, 3), (3, 3)] {
+    for (index, version) in [(1, 1), (1, 2), (1, 4), (3, 4)] {
         let disk = with(&files, &segment(index), |bytes| {
             bytes[8] = version;
             let checksum = crc32c::crc32c(&bytes[..PAGE - 4]);

@@ -204,7 +204,9 @@ pub(crate) fn kind(record: &Record) -> &'static str {
         | Event::Time
         | Event::Configured { .. }
         | Event::TestClock
-        | Event::Answered => panic!("not of a session: {record:?}"),
+        | Event::Answered
+        | Event::Provisioned(_)
+        | Event::Lease(_) => panic!("not of a session: {record:?}"),
     }
 }
 
