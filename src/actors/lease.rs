@@ -13,8 +13,8 @@ use super::session::{Decided, Moment, SessionActor, SessionCall};
 use super::turn::{ExclusiveTurn, Instance, View};
 use crate::domain::charge::Missing;
 use crate::domain::components::{
-    Begin, ComponentRefusal, Identity, Lease, LeaseChange, LeaseEvent, Licensed, Standing, Wanted,
-    Who,
+    Begin, ComponentRefusal, Identity, Lease, LeaseChange, LeaseEvent, Licensed, Pool, Standing,
+    Wanted, Who,
 };
 use crate::domain::event::{Event, Record};
 use crate::domain::ids::{CorrelationId, InstallationId, LineItemNumber, SessionId, Text};
@@ -146,7 +146,7 @@ impl Core {
     ) -> Result<LeaseAnswer, BrokerError> {
         let session = self.session_state(instance, id).await?.state;
         let lease = session.working().map_err(Refusal::from)?;
-        let mut view = instance.view(Vec::new());
+        let mut view = self.pools_of(instance, Some(&lease.license.name)).await?;
         loop {
             let basis = self.ledger.basis(instance, now);
             licensed(&basis, lease).ok_or(Refusal::from(ComponentRefusal::UnknownLicense))?;
@@ -158,6 +158,29 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// What a licence's pools hold, asked once and before anything is decided: an answer shows them
+    /// all, and a decision that misses one is made anew.
+    async fn pools_of(
+        self: &Arc<Core>,
+        instance: &Arc<Instance>,
+        license: Option<&Text>,
+    ) -> Result<View, BrokerError> {
+        let mut view = instance.view(Vec::new());
+        let catalogue = Arc::clone(&instance.catalogue());
+        let license = license.and_then(|key| catalogue.licenses.find(key.as_str()));
+        let Some(license) = license else { return Ok(view) };
+        let pools = license.in_order().into_iter().filter_map(|all| match &all.pool {
+            Pool::Own { .. } => Some(all.number),
+            Pool::LineItem { activation_id } => {
+                Some(catalogue.find(activation_id.as_str())?.number)
+            }
+        });
+        for number in pools.chain([license.number]).collect::<BTreeSet<_>>() {
+            view.add(number, self.balance(instance, number).await?);
+        }
+        Ok(view)
     }
 
     /// Begins a session of components, or takes a licence out.
@@ -188,7 +211,10 @@ impl Core {
             duration_s: begin.duration_s,
             offline,
         };
-        let mut view = instance.view(Vec::new());
+        let mut view = match self.pools_of(&instance, Some(&license)).await {
+            Ok(view) => view,
+            Err(error) => return reply.now(error),
+        };
         loop {
             let basis = self.ledger.basis(&instance, now);
             let decided =
@@ -405,6 +431,14 @@ impl SessionActor {
         turn: &mut ExclusiveTurn,
         owned: &mut Versioned<Session>,
     ) -> Option<(Reply<LeaseAnswer>, Vec<Wanted>)> {
+        let license = owned.state.lease().map(|lease| lease.license.name.clone());
+        let view = match self.core.pools_of(&self.instance, license.ok().as_ref()).await {
+            Ok(view) => view,
+            Err(error) => {
+                reply.now(error);
+                return None;
+            }
+        };
         let correlation = CorrelationId::from_u128(self.fresh_id());
         let decide = |session: &Session, basis: &Basis, view: &View| {
             let refused = |refusal: ComponentRefusal| Ok(Err(Refusal::from(refusal)));
@@ -441,7 +475,14 @@ impl SessionActor {
         let Deal { now, place, .. } = deal;
         let moment = Moment { now, place };
         let left = self
-            .transact_in(Intent::Act, (decide, answer, is_short), moment, reply, turn, owned)
+            .transact_in(
+                Intent::Act,
+                (decide, answer, is_short),
+                moment,
+                (reply, view),
+                turn,
+                owned,
+            )
             .await;
         left.map(|reply| (reply, wanted))
     }

@@ -229,6 +229,11 @@ impl CatalogueActor {
                 if !components.iter().all(exists) {
                     return Ok(Err(Refusal::UnknownComponent));
                 }
+                if let Pool::LineItem { activation_id } = &pool
+                    && catalogue.find(activation_id.as_str()).is_none()
+                {
+                    return Ok(Err(Refusal::UnknownLineItem));
+                }
                 if let Some(former) = found.entitlement(id.as_str())
                     && draws_elsewhere(&former.pool, &pool)
                     && self.is_drawn_on(instance, former).await?

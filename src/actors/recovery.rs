@@ -172,12 +172,19 @@ impl State {
             Provision::LicenseSaved { number, .. } | Provision::EntitlementSaved { number, .. } => {
                 LineItemNumber::mapped(*number, sequence)
             }
+            Provision::LicenseDeleted { number, .. }
+            | Provision::EntitlementDeleted { number, .. } => {
+                // Of a pool that nobody ever drew on no snapshot has a balance.
+                let untouched = |balance: &Versioned<Balance>| balance.last == number.created();
+                if self.balances.get(number).is_some_and(untouched) {
+                    self.balances.remove(number);
+                }
+                return;
+            }
             Provision::ProductSaved { .. }
             | Provision::ProductDeleted { .. }
             | Provision::ComponentSaved { .. }
             | Provision::ComponentDeleted { .. }
-            | Provision::LicenseDeleted { .. }
-            | Provision::EntitlementDeleted { .. }
             | Provision::Registered { .. } => return,
         };
         let fresh = || Versioned { state: Balance::default(), last: pool.created() };

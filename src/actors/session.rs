@@ -197,8 +197,8 @@ impl SessionActor {
         }
         let moment = Moment { now, place: Some(place) };
         let parts = (decide, answer, |_: &Decided| false);
-        let turn = &mut turn;
-        let _all_done = self.transact_in(intent, parts, moment, reply, turn, owned).await;
+        let (turn, view) = (&mut turn, self.instance.view(Vec::new()));
+        let _all_done = self.transact_in(intent, parts, moment, (reply, view), turn, owned).await;
     }
 
     /// The same in somebody's turn. What is put off is not decided: its reply comes back.
@@ -211,11 +211,10 @@ impl SessionActor {
             impl FnMut(&Decided) -> bool,
         ),
         Moment { now, mut place }: Moment,
-        mut reply: Reply<T>,
+        (mut reply, mut view): (Reply<T>, View),
         turn: &mut ExclusiveTurn,
         owned: &mut Versioned<Session>,
     ) -> Option<Reply<T>> {
-        let mut view = self.instance.view(Vec::new());
         loop {
             let decided = self.decide(&decide, |_, _| Some(now), &mut view, owned).await;
             drop(place.take()); // Decided: whoever hears of it may call again.

@@ -13,7 +13,7 @@ mod standing;
 use std::sync::Arc;
 
 pub use self::checkout::{Begin, Licensed, Wanted, Who};
-pub use self::identity::{Identity, IdentityValue};
+pub use self::identity::{ExactPairs, Identity, IdentityValue};
 pub use self::lease::{Hold, HoldKind, Lease, LeaseChange, LeaseEvent, Offline, PoolName, Taken};
 pub use self::provision::{Licenses, Products, Provision, Recognised};
 pub use self::refusal::{ComponentRefusal, Shortage};
@@ -186,6 +186,10 @@ pub struct License {
     pub terms: LicenseTerms,
     entitlements: imbl::OrdMap<Text, Arc<Entitlement>>,
     installations: imbl::OrdMap<InstallationId, Arc<Installation>>,
+    /// Those that are recognised by nothing but exactly their pairs.
+    strict: imbl::OrdMap<ExactPairs, InstallationId>,
+    /// All others: each is to be compared.
+    loose: imbl::OrdSet<InstallationId>,
     users: imbl::OrdMap<UserId, Arc<User>>,
 }
 
@@ -198,6 +202,8 @@ impl License {
             terms,
             entitlements: imbl::OrdMap::new(),
             installations: imbl::OrdMap::new(),
+            strict: imbl::OrdMap::new(),
+            loose: imbl::OrdSet::new(),
             users: imbl::OrdMap::new(),
         }
     }
@@ -205,6 +211,12 @@ impl License {
     /// Its pool of sessions, by number and key.
     pub fn name(&self) -> PoolName {
         PoolName { number: self.number, name: self.key.clone() }
+    }
+
+    /// How usage rows name the pool of an entitlement: with the licence that it is of.
+    pub fn pool_name(&self, entitlement: &Entitlement) -> Text {
+        let name = format!("{}/{}", self.key, entitlement.id);
+        Text::new(&name).unwrap_or_else(|_| entitlement.id.clone()) // Longer ones only embedders make.
     }
 
     /// The term that `now` is in; of several the one that ends last.
@@ -238,9 +250,29 @@ impl License {
     /// The installation that `identity` is recognised as (components 2.0): of several the one that
     /// it differs least from.
     pub fn recognised(&self, identity: &Identity) -> Option<&Arc<Installation>> {
-        let known = self.installations.values();
-        let known = known.filter_map(|known| Some((known.identity.distance(identity)?, known)));
-        known.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+        let distance = |id: &InstallationId| {
+            let known = self.installations.get(id)?;
+            Some((known.identity.distance(identity)?, known))
+        };
+        let Some(exact) = identity.exact_pairs() else {
+            // Several values of a pair resemble many: all are compared.
+            let all = self.installations.keys().filter_map(distance);
+            return all.min_by_key(|(distance, _)| *distance).map(|(_, known)| known);
+        };
+        if let Some(id) = self.strict.get(&exact) {
+            return self.installations.get(id);
+        }
+        let loose = self.loose.iter().filter_map(distance);
+        loose.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    }
+
+    fn insert_installation(&mut self, installation: Installation) {
+        let id = installation.id;
+        match installation.identity.exact_pairs().filter(|_| installation.identity.is_strict()) {
+            Some(exact) => drop(self.strict.insert(exact, id)),
+            None => drop(self.loose.insert(id)),
+        }
+        self.installations.insert(id, Arc::new(installation));
     }
 
     /// All installations.

@@ -172,8 +172,10 @@ impl Call<'_> {
         let parts = [operation.name(), version.name(), rest, query, instance].map(str::as_bytes);
         let fingerprint = keyed::fingerprint(&[&parts[..], &[body.as_ref()]].concat());
         let caller = self.claims.principal();
-        let instance = InstanceId::parse(instance);
-        let key = keyed::key_of(caller, instance, sent);
+        let named = InstanceId::parse(instance);
+        let key = keyed::key_of(caller, named, sent);
+        // Where none is named, the first that the caller reaches: its share of the keys is bounded.
+        let instance = named.or_else(|| caller.reach()?.first().copied());
         let call = KeyedCall { key, instance, fingerprint };
         match self.broker().reserve(call, caller).await? {
             Key::Answered(sequence, first) => {

@@ -11,6 +11,7 @@ use crate::broker::{LeaseAnswer, Registration};
 use crate::domain::components::{ComponentRefusal, Installation, User};
 use crate::domain::ids::{InstallationId, UserId};
 use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
 
 /// Answers a method.
@@ -73,6 +74,17 @@ async fn extend(mut call: Call<'_>) -> Result<Answer, Problem> {
 /// `POST /auth/end_session`. Who has ended it before hears the same again.
 async fn end(mut call: Call<'_>) -> Result<Answer, Problem> {
     let asked = leases::read_on_session(&call.body().await?)?;
+    over(call, &asked.key, false, lease_answers::write_ended).await
+}
+
+/// Ends a session or gives a licence back; one that is over by the client's own doing is over
+/// again.
+async fn over(
+    mut call: Call<'_>,
+    key: &str,
+    is_offline: bool,
+    write: fn(Timestamp) -> Vec<u8>,
+) -> Result<Answer, Problem> {
     let (caller, clock) = (call.claims.shared_principal(), call.broker().clone());
     let ended = move |answer: Result<&LeaseAnswer, &BrokerError>| {
         let at = match answer {
@@ -82,9 +94,9 @@ async fn end(mut call: Call<'_>) -> Result<Answer, Problem> {
             }
             Err(_) => return None,
         };
-        Some(Content::json(StatusCode::OK, lease_answers::write_ended(at)))
+        Some(Content::json(StatusCode::OK, write(at)))
     };
-    call.change_or(ended, async |broker| broker.end_session(&caller, &asked.key, false).await).await
+    call.change_or(ended, async |broker| broker.end_session(&caller, key, is_offline).await).await
 }
 
 /// `POST /auth/check_out_components`
@@ -132,7 +144,5 @@ async fn check_out_license(mut call: Call<'_>) -> Result<Answer, Problem> {
 /// `POST /auth/check_in_license`
 async fn check_in_license(mut call: Call<'_>) -> Result<Answer, Problem> {
     let asked = leases::read_check_in_license(&call.body().await?)?;
-    let caller = call.claims.shared_principal();
-    let returned = written(lease_answers::write_returned);
-    call.change(returned, async |broker| broker.end_session(&caller, &asked.key, true).await).await
+    over(call, &asked.key, true, lease_answers::write_returned).await
 }

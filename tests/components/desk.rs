@@ -244,7 +244,9 @@ impl Stage for Desk {
                 let shown = waiters.expect("it is answered").value.into_iter().map(|waiter| {
                     let name = names.get(&waiter.session_id).expect("it has a name");
                     let amount = waiter.tokens.map_or("seat".to_owned(), |all| all.to_string());
-                    format!("{name} {} {} {amount}", waiter.component, waiter.pool)
+                    let pool = waiter.pool.as_str();
+                    let pool = pool.strip_prefix("LICENSE-1/").unwrap_or(pool);
+                    format!("{name} {} {pool} {amount}", waiter.component)
                 });
                 let shown = shown.collect::<Vec<_>>().join(", ");
                 if shown.is_empty() { "nobody".to_owned() } else { shown }

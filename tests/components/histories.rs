@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use farebox::broker::{Broker, Storage};
+use farebox::broker::{Broker, LicenseChange, Storage};
 use farebox::journal::{MemoryDisk, MemorySnapshots};
 
 use crate::common::dice::{self, Dice};
 use crate::common::disks::copy_of;
-use crate::desk::{Desk, options};
+use crate::common::product::text;
+use crate::desk::{self, Desk, options};
 use crate::model::Model;
-use crate::script::{COMPONENTS, Command, Pool, Stage, entitlements, ms};
+use crate::script::{COMPONENTS, Command, LICENSE, Pool, Stage, entitlements, ms};
 
 const ENTITLEMENTS: [&str; 4] = ["E1", "E2", "E3", "E4"];
 
@@ -277,4 +278,19 @@ fn what_histories_leave_in_a_directory_is_verified() {
         let report = farebox::verify::verify(folder.path()).expect("it is in order");
         assert!(report.sessions > 5 && report.usage_rows > 10, "{report}");
     }
+}
+
+/// Once `verify` missed the balance of a pool that had come and gone between two snapshots.
+#[test]
+fn a_pool_that_came_and_went_unused_is_verified() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let desk = Desk::open_on(Storage::Directory(folder.path().to_owned()), &LICENSE);
+    let (license, id) = (text(desk::LICENSE), text("E3"));
+    let change = LicenseChange::DeleteEntitlement { license, id };
+    let deleted = desk.runtime.block_on(desk.broker.change_license(desk.scope, change));
+    deleted.expect("nothing of it is held");
+    desk.runtime.block_on(desk.broker.close()).expect("it stops");
+    drop(desk);
+    let report = farebox::verify::verify(folder.path()).expect("it is in order");
+    assert!(report.watermark.is_some(), "there are snapshots to compare with: {report}");
 }

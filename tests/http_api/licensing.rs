@@ -309,10 +309,10 @@ async fn administration_sees_who_holds_and_who_waits_and_takes_back() {
         "sessionKey": holder, "instanceGuid": house.installation, "userGuid": house.user,
         "version": "4.2", "offline": false, "since": JAN_10, "until": JAN_10 + 7_776_000_000,
         "holds": [
-            {"component": "Mesher", "pool": "E1", "tokens": 30, "since": JAN_10},
-            {"component": "Solver", "pool": "E1", "tokens": 50, "since": JAN_10},
+            {"component": "Mesher", "pool": "K/E1", "tokens": 30, "since": JAN_10},
+            {"component": "Solver", "pool": "K/E1", "tokens": 50, "since": JAN_10},
             {"component": "Beta", "pool": null, "tokens": 0, "since": JAN_10},
-            {"component": "Viewer", "pool": "E3", "tokens": null, "since": JAN_10},
+            {"component": "Viewer", "pool": "K/E3", "tokens": null, "since": JAN_10},
         ],
     });
     assert_eq!(holders["holders"], json!([expected]));
@@ -332,7 +332,7 @@ async fn administration_sees_who_holds_and_who_waits_and_takes_back() {
             tokio::task::yield_now().await;
         };
         let expected = json!({
-            "sessionKey": waiter, "component": "Solver", "pool": "E1", "tokens": 50,
+            "sessionKey": waiter, "component": "Solver", "pool": "K/E1", "tokens": 50,
             "since": JAN_10, "until": JAN_10 + 60_000,
         });
         assert_eq!(seen, json!({"waiters": [expected], "next": 0}));

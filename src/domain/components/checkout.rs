@@ -131,7 +131,7 @@ impl<'a> Licensed<'a> {
         let longest_ms = if begin.offline.is_some() { u64::MAX } else { longest_ms };
         let lasts_ms = duration_ms.unwrap_or(longest_ms).min(longest_ms).min(left_ms);
         let offline = begin.offline.map(|seat_of| {
-            let expires = self.now.plus_ms(lasts_ms);
+            let expires = self.now.plus_ms(lasts_ms).min(term.end);
             Offline { expires, seat_of }
         });
         let lease = Lease {
@@ -199,9 +199,10 @@ impl<'a> Licensed<'a> {
     /// The pool of an entitlement; none where its line item is gone.
     pub(super) fn pool(&self, entitlement: &Entitlement) -> Option<PoolName> {
         match &entitlement.pool {
-            Pool::Own { .. } => {
-                Some(PoolName { number: entitlement.number, name: entitlement.id.clone() })
-            }
+            Pool::Own { .. } => Some(PoolName {
+                number: entitlement.number,
+                name: self.license.pool_name(entitlement),
+            }),
             Pool::LineItem { activation_id } => {
                 let found = self.catalogue.find(activation_id.as_str())?;
                 Some(PoolName { number: found.number, name: activation_id.clone() })

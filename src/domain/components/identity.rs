@@ -50,7 +50,27 @@ pub struct Identity {
     pub pairs: BTreeMap<Text, IdentityValue>,
 }
 
+/// A version, and pairs of one value each: two that are equal are the same installation.
+pub type ExactPairs = (u64, Vec<(Text, Text)>);
+
 impl Identity {
+    /// Its version and its pairs, if each has one value.
+    pub fn exact_pairs(&self) -> Option<ExactPairs> {
+        let pairs = self.pairs.iter().map(|(key, value)| match value.values.as_slice() {
+            [value] => Some((key.clone(), value.clone())),
+            [] | [_, _, ..] => None,
+        });
+        Some((self.version, pairs.collect::<Option<_>>()?))
+    }
+
+    /// Whether nothing but the same pairs passes for it, as far as single values go.
+    pub fn is_strict(&self) -> bool {
+        let plain = |value: &IdentityValue| {
+            value.case_sensitive && value.removed_max == 0 && value.weight > 0
+        };
+        self.mismatches_max == 0 && self.pairs.values().all(plain)
+    }
+
     /// Whether this, which was registered, is still the one that is `presented`.
     pub fn recognises(&self, presented: &Identity) -> bool {
         self.distance(presented).is_some()

@@ -348,7 +348,7 @@ impl Licenses {
             Provision::Registered { license, installation, user, .. } => {
                 self.change(license, |license| {
                     if let Some(new) = installation {
-                        license.installations.insert(new.id, Arc::new(new.clone()));
+                        license.insert_installation(new.clone());
                     }
                     if let Some(new) = user {
                         license.users.insert(new.id, Arc::new(new.clone()));

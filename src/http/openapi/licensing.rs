@@ -432,7 +432,7 @@ pub(super) fn answer(operation: Licensing) -> Option<Value> {
                 "userGuid": super::component_examples::USER,
                 "version": "4.2", "offline": false, "since": NOW, "until": NOW + HOUR,
                 "holds": [{
-                    "component": COMPONENT, "pool": ENTITLEMENT, "tokens": 30, "since": NOW,
+                    "component": COMPONENT, "pool": format!("{LICENSE}/{ENTITLEMENT}"), "tokens": 30, "since": NOW,
                 }],
             }],
             "next": 0,
@@ -440,7 +440,7 @@ pub(super) fn answer(operation: Licensing) -> Option<Value> {
         Licensing::ListWaiters => json!({
             "waiters": [{
                 "sessionKey": super::component_examples::SESSION, "component": COMPONENT,
-                "pool": ENTITLEMENT, "tokens": 30, "since": NOW, "until": NOW + 60_000,
+                "pool": format!("{LICENSE}/{ENTITLEMENT}"), "tokens": 30, "since": NOW, "until": NOW + 60_000,
             }],
             "next": 0,
         }),

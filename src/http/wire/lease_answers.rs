@@ -71,8 +71,8 @@ pub(crate) fn write_license(answer: &LeaseAnswer) -> Vec<u8> {
 }
 
 /// Writes that it has come back.
-pub(crate) fn write_returned(answer: &LeaseAnswer) -> Vec<u8> {
-    done(success(answer.at))
+pub(crate) fn write_returned(now: Timestamp) -> Vec<u8> {
+    done(success(now))
 }
 
 fn success(now: Timestamp) -> Json {

@@ -57,7 +57,10 @@ impl Model {
             Command::Begin { name, duration_s } => said(self.begin(name, *duration_s, None)),
             Command::Away { name, duration_s, of } => {
                 let begun = self.begin(name, Some(*duration_s), Some(of.clone()));
-                begun.map_or_else(|why| why, |until| format!("until {}", moment(until)))
+                begun.map_or_else(
+                    |why| why,
+                    |until| format!("until {}", moment(until.min(term().1))),
+                )
             }
             Command::Extend { name, duration_s } => {
                 let longest = self.duration_s;
@@ -179,6 +182,11 @@ impl Model {
                 listed.collect::<Vec<_>>().join(", ")
             }
             Command::Entitle { id, pool, components } => {
+                if let Pool::Line(line) = pool
+                    && !self.lines.contains_key(line)
+                {
+                    return "unknown-line-item the instance has no such line item".to_owned();
+                }
                 let (pool, components) = (pool.clone(), components.clone());
                 match self.entitlements.iter_mut().find(|all| all.id == *id) {
                     Some(found) => (found.pool, found.components) = (pool, components),
