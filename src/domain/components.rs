@@ -7,15 +7,17 @@ mod draw;
 mod identity;
 mod lease;
 mod provision;
+mod recognition;
 mod refusal;
 mod standing;
 
 use std::sync::Arc;
 
 pub use self::checkout::{Begin, Licensed, Wanted, Who};
-pub use self::identity::{ExactPairs, Identity, IdentityValue};
+pub use self::identity::{Identity, IdentityValue};
 pub use self::lease::{Hold, HoldKind, Lease, LeaseChange, LeaseEvent, Offline, PoolName, Taken};
 pub use self::provision::{Licenses, Products, Provision, Recognised};
+use self::recognition::Recognition;
 pub use self::refusal::{ComponentRefusal, Shortage};
 pub use self::standing::{EntitlementStanding, Standing};
 use super::ids::{InstallationId, LineItemNumber, Text, UserId};
@@ -186,11 +188,9 @@ pub struct License {
     pub terms: LicenseTerms,
     entitlements: imbl::OrdMap<Text, Arc<Entitlement>>,
     installations: imbl::OrdMap<InstallationId, Arc<Installation>>,
-    /// Those that are recognised by nothing but exactly their pairs.
-    strict: imbl::OrdMap<ExactPairs, InstallationId>,
-    /// All others: each is to be compared.
-    loose: imbl::OrdSet<InstallationId>,
+    recognition: Recognition,
     users: imbl::OrdMap<UserId, Arc<User>>,
+    users_by_identity: imbl::OrdMap<Vec<(Text, Text)>, UserId>,
 }
 
 impl License {
@@ -202,9 +202,9 @@ impl License {
             terms,
             entitlements: imbl::OrdMap::new(),
             installations: imbl::OrdMap::new(),
-            strict: imbl::OrdMap::new(),
-            loose: imbl::OrdSet::new(),
+            recognition: Recognition::default(),
             users: imbl::OrdMap::new(),
+            users_by_identity: imbl::OrdMap::new(),
         }
     }
 
@@ -254,24 +254,20 @@ impl License {
             let known = self.installations.get(id)?;
             Some((known.identity.distance(identity)?, known))
         };
-        let Some(exact) = identity.exact_pairs() else {
-            // Several values of a pair resemble many: all are compared.
-            let all = self.installations.keys().filter_map(distance);
-            return all.min_by_key(|(distance, _)| *distance).map(|(_, known)| known);
-        };
-        if let Some(id) = self.strict.get(&exact) {
-            return self.installations.get(id);
+        let candidates = self.recognition.candidates(identity).filter_map(distance);
+        candidates.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    }
+
+    fn insert_user(&mut self, user: User) {
+        if !user.identity.is_empty() {
+            self.users_by_identity.insert(user.identity.clone(), user.id);
         }
-        let loose = self.loose.iter().filter_map(distance);
-        loose.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+        self.users.insert(user.id, Arc::new(user));
     }
 
     fn insert_installation(&mut self, installation: Installation) {
         let id = installation.id;
-        match installation.identity.exact_pairs().filter(|_| installation.identity.is_strict()) {
-            Some(exact) => drop(self.strict.insert(exact, id)),
-            None => drop(self.loose.insert(id)),
-        }
+        self.recognition.insert(id, &installation.identity);
         self.installations.insert(id, Arc::new(installation));
     }
 
@@ -297,7 +293,7 @@ impl License {
 
     /// The user of exactly this identity.
     pub fn user_of(&self, identity: &[(Text, Text)]) -> Option<&Arc<User>> {
-        self.users.values().find(|user| user.identity == identity)
+        self.user(*self.users_by_identity.get(identity)?)
     }
 
     fn insert_entitlement(&mut self, entitlement: Entitlement) {

@@ -50,25 +50,21 @@ pub struct Identity {
     pub pairs: BTreeMap<Text, IdentityValue>,
 }
 
-/// A version, and pairs of one value each: two that are equal are the same installation.
-pub type ExactPairs = (u64, Vec<(Text, Text)>);
-
 impl Identity {
-    /// Its version and its pairs, if each has one value.
-    pub fn exact_pairs(&self) -> Option<ExactPairs> {
-        let pairs = self.pairs.iter().map(|(key, value)| match value.values.as_slice() {
-            [value] => Some((key.clone(), value.clone())),
-            [] | [_, _, ..] => None,
+    /// What must be in every identity that it recognises; nothing where anything may differ.
+    pub(super) fn required(&self) -> impl Iterator<Item = (Text, Text)> {
+        let strict = self.pairs.iter().filter(|(_, value)| {
+            let kept = value.case_sensitive && value.removed_max == 0 && value.weight > 0;
+            kept && self.mismatches_max == 0
         });
-        Some((self.version, pairs.collect::<Option<_>>()?))
+        strict
+            .flat_map(|(key, value)| value.values.iter().map(|value| (key.clone(), value.clone())))
     }
 
-    /// Whether nothing but the same pairs passes for it, as far as single values go.
-    pub fn is_strict(&self) -> bool {
-        let plain = |value: &IdentityValue| {
-            value.case_sensitive && value.removed_max == 0 && value.weight > 0
-        };
-        self.mismatches_max == 0 && self.pairs.values().all(plain)
+    /// Everything that it has.
+    pub(super) fn values(&self) -> impl Iterator<Item = (Text, Text)> {
+        let all = self.pairs.iter();
+        all.flat_map(|(key, value)| value.values.iter().map(|value| (key.clone(), value.clone())))
     }
 
     /// Whether this, which was registered, is still the one that is `presented`.
@@ -94,6 +90,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::ids::InstallationId;
+    use super::super::recognition::Recognition;
     use super::*;
 
     fn identity(pairs: &[(&str, IdentityValue)]) -> Identity {
@@ -134,7 +132,12 @@ mod tests {
         for (registered, mismatches_max, presented, same) in rows {
             let shown = format!("{registered:?} {mismatches_max} {presented:?}");
             let registered = Identity { mismatches_max, ..identity(&registered) };
-            assert_eq!(registered.recognises(&identity(&presented)), same, "{shown}");
+            let presented = identity(&presented);
+            assert_eq!(registered.recognises(&presented), same, "{shown}");
+            let mut known = Recognition::default();
+            known.insert(InstallationId::from_u128(1), &registered);
+            let found = known.candidates(&presented).next().is_some();
+            assert!(found || !same, "whoever is recognised is looked at: {shown}");
         }
         let later = Identity { version: 2, ..identity(std::slice::from_ref(&host)) };
         assert!(!identity(&[host]).recognises(&later));

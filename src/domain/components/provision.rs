@@ -351,7 +351,7 @@ impl Licenses {
                         license.insert_installation(new.clone());
                     }
                     if let Some(new) = user {
-                        license.users.insert(new.id, Arc::new(new.clone()));
+                        license.insert_user(new.clone());
                     }
                 });
             }
