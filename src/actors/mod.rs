@@ -22,6 +22,7 @@
 
 mod access;
 pub(crate) mod alarm;
+mod begin;
 pub(crate) mod broker_time;
 mod catalogue;
 mod directory;
@@ -54,19 +55,21 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 pub use access::AccessAnswer;
+pub use begin::BeginSession;
 pub use catalogue::{InstancePage, LineItemView};
-pub use lease::{BeginSession, LeaseAnswer};
+pub use lease::LeaseAnswer;
 pub use licensing::{LicenseChange, ProductChange, Registered, Registration};
 pub use reply::{Answer, Receipt};
 pub use rules::ActionsChange;
 
 pub(crate) use access::{Intent, Job};
 pub(crate) use alarm::Alarm;
+pub(crate) use begin::Beginning;
 pub(crate) use catalogue::{CatalogueMessage, Placed};
 pub(crate) use directory::{Directory, Found, SessionPlace, Versioned};
 pub(crate) use gate::{Gate, Lane, Permit};
 pub(crate) use idempotency::{KeyIndex, Reservation, Reserved};
-pub(crate) use lease::{Beginning, LeaseCommand};
+pub(crate) use lease::LeaseCommand;
 pub(crate) use ledger::{Draft, Ledger, NotAppended, Owner, out_of_order};
 pub(crate) use line_item::LineItemMessage;
 pub(crate) use quota::Quota;

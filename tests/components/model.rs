@@ -361,25 +361,6 @@ impl Model {
         self.sessions.get_mut(name).expect("it is there").holds.push(hold);
     }
 
-    fn check_in(&mut self, name: &str, components: &[String]) -> Result<(), String> {
-        let session = self.working(name)?;
-        if components.is_empty() {
-            return Err("INVALID_REQUEST components must name 1 to 100 components".to_owned());
-        }
-        for component in components {
-            let has = session.holds.iter().any(|hold| hold.component == *component);
-            let passes = matches!(self.price(component), Some(("none" | "consumable token", ..)));
-            if !has && !passes {
-                return Err(format!(
-                    "NOT_CHECKED_OUT component {component} is not checked out by this session"
-                ));
-            }
-        }
-        let session = self.sessions.get_mut(name).expect("it is there");
-        session.holds.retain(|hold| !components.contains(&hold.component));
-        Ok(())
-    }
-
     fn begin(
         &mut self,
         name: &str,
