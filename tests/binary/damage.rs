@@ -73,12 +73,12 @@ async fn a_directory_of_another_format_is_refused_and_not_touched() {
         copy(&whole, &data);
         change(&data, file, |bytes| {
             let page = bytes.len().min(PAGE);
-            bytes[8] = 3;
+            bytes[8] = 4;
             let checksum = crc32c::crc32c(&bytes[..page - 4]);
             bytes[page - 4..page].copy_from_slice(&checksum.to_le_bytes());
         });
         let before = tree(&data);
-        let words = ["has format version 3, this farebox reads 2: start the farebox that wrote it"];
+        let words = ["has format version 4, this farebox reads 3: start the farebox that wrote it"];
         check_fails(&["verify", "--data", text(&data)], 2, &words).await;
         let serve = ["serve", "--listen", "127.0.0.1:0", "--data", text(&data)];
         check_fails(&serve, 2, &words).await;
