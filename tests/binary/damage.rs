@@ -239,8 +239,9 @@ async fn verify_names_the_place_where_the_snapshots_disagree() {
     let data = home.path().join("changed");
     copy(&whole, &data);
     change_snapshots(&data, |key, value| {
-        let (rest, _) = value.split_last_chunk::<2>()?; // No open lines, no counters.
-        (key == balance).then(|| Some([rest, &[1, 0]].concat()))
+        // No open lines, no counters, nothing held, no seats.
+        let (rest, _) = value.split_last_chunk::<4>()?;
+        (key == balance).then(|| Some([rest, &[1, 0, 0, 0]].concat()))
     });
     let place = "`0000000002.segment` is wrong at byte ";
     check_fails(&["verify", "--data", text(&data)], 1, &[place, "the balance of line item"]).await;
