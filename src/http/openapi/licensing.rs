@@ -109,6 +109,7 @@ pub(super) const fn about_it(operation: Licensing) -> About {
             "too-many-items",
             "conflicting-fields",
             "unknown-component",
+            "unknown-line-item",
             "in-use",
             "too-many",
             "record-too-long",
