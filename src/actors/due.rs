@@ -29,14 +29,15 @@ impl Core {
         turn.first_due(session_time).ok_or(now)
     }
 
-    /// The moment up to which nothing is open, if nothing has to be run and nobody to be served before.
+    /// The moment up to which nothing is open, if nothing has to be run and nobody to be served
+    /// before.
     pub(crate) fn open_moment(
         &self,
         instance: &Arc<Instance>,
         turn: &mut ExclusiveTurn,
     ) -> Option<Timestamp> {
         let now = self.next_due(turn).err()?;
-        if self.may_serve() && instance.is_stirred(turn) {
+        if instance.is_stirred(turn) && self.may_serve() {
             return None;
         }
         self.forget_ended(instance, turn, now);
@@ -48,8 +49,9 @@ impl Core {
         self.ledger.journal().room() != Room::Short
     }
 
-    /// Runs what is due in an instance, in its order, and then serves who waits in line. Gives the turn back with the moment up to
-    /// which nothing is open: what is decided in the turn is decided at that moment.
+    /// Runs what is due in an instance, in its order, and then serves who waits in line. Gives the
+    /// turn back with the moment up to which nothing is open: what is decided in the turn is
+    /// decided at that moment.
     ///
     /// # Errors
     /// What went wrong with an event is nothing to the caller, of whose request nothing has been
@@ -63,8 +65,9 @@ impl Core {
         loop {
             let (due, id) = match self.next_due(&turn) {
                 Ok(next) => next,
-                Err(now) if self.may_serve() && instance.settle_down(&turn) => {
+                Err(now) if instance.is_stirred(&turn) && self.may_serve() => {
                     // Who waits in line comes before whoever calls now.
+                    instance.settle_down();
                     turn = match self.serve(instance, turn, now).await {
                         Some(turn) => turn,
                         None => {

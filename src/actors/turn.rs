@@ -239,9 +239,9 @@ impl Instance {
         !turn.line.is_empty() && self.is_stirred.load(Ordering::SeqCst)
     }
 
-    /// The line is served now; says whether it was to be.
-    pub(super) fn settle_down(&self, turn: &ExclusiveTurn) -> bool {
-        self.is_stirred.swap(false, Ordering::SeqCst) && !turn.line.is_empty()
+    /// The line is served now: what changes from here on stirs anew.
+    pub(super) fn settle_down(&self) {
+        self.is_stirred.store(false, Ordering::SeqCst);
     }
 
     /// Makes a new version visible. Only inside `append_and_publish`, in the exclusive turn.
