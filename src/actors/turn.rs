@@ -68,21 +68,27 @@ impl Roster {
         self.live.len()
     }
 
-    /// Takes in a session, and its place if it is live.
+    /// Takes in a session, and its place if it is live. One whose seat it shares must be live too,
+    /// unless [`Roster::part_from_ended`] comes after.
     pub(crate) fn admit(&mut self, session: &Session, room: Room) {
         if session.forgotten_at().is_none() {
             let lease = session.lease().ok();
             let license = lease.map(|lease| lease.license.number);
             let taken_out = lease.and_then(|lease| lease.offline.as_ref());
-            if let Some(partner) = taken_out.and_then(|offline| offline.seat_of)
-                && self.live.values().any(|live| live.id == partner)
-            {
+            if let Some(partner) = taken_out.and_then(|offline| offline.seat_of) {
                 self.sharing.insert(session.id, partner);
                 self.sharing.insert(partner, session.id);
             }
             self.live.insert(session.number, Live { id: session.id, license, _room: room });
         }
         self.update(None, session);
+    }
+
+    /// Forgets seats shared with sessions that have ended since.
+    fn part_from_ended(&mut self) {
+        let live = self.live.values().map(|live| live.id);
+        let live: BTreeSet<_> = live.filter(|id| self.sharing.contains_key(id)).collect();
+        self.sharing.retain(|one, other| live.contains(one) && live.contains(other));
     }
 
     /// Takes over where a session has got to: `before` is what it had coming until now.
@@ -130,9 +136,12 @@ impl Roster {
         leases.map(|live| live.id).collect()
     }
 
-    /// The checkouts that wait in line, in order.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiter> {
-        self.line.waiting()
+    /// The checkouts of a licence that wait in line, in order.
+    pub(crate) fn waiting_of(&self, license: LineItemNumber) -> impl Iterator<Item = &Waiter> {
+        let is_of_it = move |waiter: &&Waiter| {
+            self.live.get(&waiter.session).is_some_and(|live| live.license == Some(license))
+        };
+        self.line.waiting().filter(is_of_it)
     }
 
     /// Whether it shares its seat of the licence with one that lasts.
@@ -192,6 +201,7 @@ impl Instance {
             earliest: Arc::clone(&earliest),
         };
         sessions.iter().for_each(|session| roster.admit(session, quota.take()));
+        roster.part_from_ended();
         Instance {
             entry,
             shares,

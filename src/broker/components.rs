@@ -142,10 +142,8 @@ impl Broker {
         self.read(scope, move |core, instance, turn, _| async move {
             let catalogue = Arc::clone(&instance.catalogue());
             let license = catalogue.licenses.find(&key).ok_or(Refusal::UnknownLicense)?;
-            let sessions = turn.of_license(license.number);
             let outages = core.ledger.tenant().outages.clone();
-            let waiting = turn.waiting().filter(|waiter| sessions.contains(&waiter.session_id));
-            let views = waiting.flat_map(|waiter| {
+            let views = turn.waiting_of(license.number).flat_map(|waiter| {
                 let until = outages.broker_time(waiter.until);
                 waiter.wanted.iter().map(move |wanted| WaiterView {
                     session_id: waiter.session_id,

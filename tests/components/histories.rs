@@ -294,3 +294,34 @@ fn a_pool_that_came_and_went_unused_is_verified() {
     let report = farebox::verify::verify(folder.path()).expect("it is in order");
     assert!(report.watermark.is_some(), "there are snapshots to compare with: {report}");
 }
+
+/// A licence that was taken out shares the seat of its session only as long as that one runs: also
+/// for a broker that was started since.
+#[test]
+fn a_seat_that_was_shared_is_free_once_both_have_gone_before_and_after_a_start() {
+    let seat = Command::License { sessions: Some(1), duration_s: 60 };
+    let full = "LICENSE_FULL 1 sessions of the license are running, the limit";
+    for ends_before_the_start in [true, false] {
+        let (disk, snapshots) = (MemoryDisk::new(), Arc::new(MemorySnapshots::new()));
+        let storage = || Storage::Custom(Arc::new(disk.clone()), Arc::clone(&snapshots) as _);
+        let mut desk = Desk::open_on(storage(), &seat);
+        let begin = |name: &str| Command::Begin { name: name.to_owned(), duration_s: None };
+        let end = Command::End { name: "A".to_owned() };
+        let (name, of) = ("L".to_owned(), Some("A".to_owned()));
+        assert_eq!(desk.run(&begin("A")), "ok");
+        desk.run(&Command::Away { name: name.clone(), duration_s: 60, of });
+        if ends_before_the_start {
+            assert_eq!(desk.run(&end), "ok");
+        }
+        desk.runtime.block_on(desk.broker.close()).expect("it stops");
+        let opened = Broker::open(options(storage(), &desk.clock, 2));
+        desk.broker = desk.runtime.block_on(opened).expect("it opens").broker;
+        assert_eq!(desk.run(&begin("B")), full, "one of them has the seat");
+        assert_eq!(desk.run(&Command::Back { name }), "ok");
+        if !ends_before_the_start {
+            assert_eq!(desk.run(&begin("B")), full, "the session has the seat");
+            assert_eq!(desk.run(&end), "ok");
+        }
+        assert_eq!(desk.run(&begin("B")), "ok");
+    }
+}
