@@ -2,30 +2,16 @@
 
 use std::fmt;
 
-use crate::domain::time::Timestamp;
-
-const DAY_MS: u64 = 86_400_000;
+use crate::domain::time::{DateTime, Timestamp};
 
 /// An instant as RFC 3339 has it, in UTC; milliseconds only where there are some.
 pub(super) struct Rfc3339(pub(super) Timestamp);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, ms) = (self.0.as_ms() / DAY_MS, self.0.as_ms() % DAY_MS);
-        // Years that begin in March end with their leap day; 400 of them are an era.
-        let days = days + 719_468;
-        let (era, day) = (days / 146_097, days % 146_097);
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let of_year = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let (year, month) = match month < 10 {
-            true => (era * 400 + year, month + 3),
-            false => (era * 400 + year + 1, month - 9),
-        };
-        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
+        let DateTime { year, month, day, hour, minute, second, ms } = self.0.date_time();
         write!(formatter, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        match ms % 1_000 {
+        match ms {
             0 => formatter.write_str("Z"),
             ms => write!(formatter, ".{ms:03}Z"),
         }
