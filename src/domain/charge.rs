@@ -12,6 +12,7 @@ use super::balance::Seen;
 use super::catalogue::InstanceCatalogue;
 use super::ids::{ActionId, LineItemNumber, Requester, Text};
 use super::line_item::{Balance, LineItem, Overdraft, Posting};
+use super::postings::Postings;
 use super::price::{NoPrice, Price, Priced, Prices};
 use super::rates::{RateTable, Rates};
 use super::request::RequestedItem;
@@ -249,7 +250,7 @@ pub fn one_off(
             return Ok(Err(no_price));
         }
     }
-    Ok(Ok(Decision { verdicts, postings: books.close() }))
+    Ok(Ok(Decision { verdicts, postings: books.postings.close() }))
 }
 
 /// A session's new set (spec 3.6, 4.5): `refunds` are credited first; then all items are granted,
@@ -267,7 +268,7 @@ pub fn whole_set(
         verdicts.push(allocate(item, candidates, &mut books, LineKind::Session)?);
     }
     if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Granted(_))) {
-        return Ok(Ok(Decision { verdicts, postings: books.close() }));
+        return Ok(Ok(Decision { verdicts, postings: books.postings.close() }));
     }
     let innocent = |verdict| match verdict {
         Verdict::Granted(_) => Verdict::Denied(Denial::NoStatus),
@@ -285,7 +286,7 @@ pub fn refunded(
 ) -> Result<Vec<Posting>, Missing> {
     let mut books = Books::over(balances, instance);
     books.credit(refunds)?;
-    Ok(books.close())
+    Ok(books.postings.close())
 }
 
 /// Whether a charge stays open to a refund.
@@ -383,36 +384,17 @@ enum Pass {
     Overdraft,
 }
 
-/// The balances as a decision would leave them, over those it only reads.
+/// What a charge has made of the balances so far.
 struct Books<'a, B> {
-    balances: &'a B,
     instance: &'a InstanceCatalogue,
-    postings: Vec<Posting>,
+    postings: Postings<'a, B>,
     /// The first item whose formula fails.
     no_price: Option<NoPrice>,
 }
 
 impl<'a, B: Balances> Books<'a, B> {
     fn over(balances: &'a B, instance: &'a InstanceCatalogue) -> Books<'a, B> {
-        Books { balances, instance, postings: Vec::new(), no_price: None }
-    }
-
-    /// The postings, each with the counters that it changes.
-    fn close(mut self) -> Vec<Posting> {
-        for posting in &mut self.postings {
-            if let Known::Balance(before) = self.balances.known(posting.line_item) {
-                let changed = posting.after.counters.changed_since(&before.counters);
-                posting.after.counters = changed;
-            }
-        }
-        self.postings
-    }
-
-    fn known(&self, line_item: LineItemNumber) -> Known {
-        match self.postings.iter().find(|posting| posting.line_item == line_item) {
-            Some(posting) => Known::Balance(posting.after.clone()),
-            None => self.balances.known(line_item),
-        }
+        Books { instance, postings: Postings::over(balances), no_price: None }
     }
 
     /// What a line item can give in a pass, beyond what `shares` of the same item already took.
@@ -424,7 +406,7 @@ impl<'a, B: Balances> Books<'a, B> {
         shares: &[Share<'_>],
     ) -> Result<Tokens, Missing> {
         let number = line_item.number;
-        let all = match (self.known(number), pass, line_item.terms.overdraft) {
+        let all = match (self.postings.known(number), pass, line_item.terms.overdraft) {
             (Known::Balance(balance), pass, _) => {
                 let own = match pass {
                     Pass::Entitled => line_item.entitled(balance.taken()),
@@ -447,13 +429,14 @@ impl<'a, B: Balances> Books<'a, B> {
 
     fn charge(&mut self, share: &Share<'_>, kind: LineKind) -> Result<(), Missing> {
         let LineItem { number, terms, .. } = share.line_item;
-        let posting = self.posting(*number, &terms.activation_id, Some(terms.quantity))?;
-        posting.after.used = sum(posting.after.used, share.tokens);
+        let quantity = Some(terms.quantity);
+        let after = self.postings.change(*number, &terms.activation_id, quantity)?;
+        after.used = sum(after.used, share.tokens);
         if let Some(action) = share.action {
-            let counters = &mut posting.after.counters;
+            let counters = &mut after.counters;
             counters.set(action, sum(counters.used(action), share.tokens));
         }
-        posting.after.open_lines += u64::from(kind == LineKind::Session);
+        after.open_lines += u64::from(kind == LineKind::Session);
         Ok(())
     }
 
@@ -461,7 +444,7 @@ impl<'a, B: Balances> Books<'a, B> {
         for refund in refunds {
             let Refund { line_item, activation_id, .. } = refund;
             let quantity = self.instance.quantity(*line_item, activation_id);
-            let after = &mut self.posting(*line_item, activation_id, quantity)?.after;
+            let after = self.postings.change(*line_item, activation_id, quantity)?;
             let used = after.used.checked_sub(refund.tokens);
             after.used = used.expect("what is refunded was charged before");
             if let Some(action) = refund.action {
@@ -472,24 +455,5 @@ impl<'a, B: Balances> Books<'a, B> {
             after.open_lines = open_lines.expect("what is refunded was an open charge line");
         }
         Ok(())
-    }
-
-    fn posting(
-        &mut self,
-        line_item: LineItemNumber,
-        activation_id: &Text,
-        quantity: Option<u64>,
-    ) -> Result<&mut Posting, Missing> {
-        let found = self.postings.iter().position(|posting| posting.line_item == line_item);
-        let index = match (found, self.balances.known(line_item)) {
-            (Some(index), _) => index,
-            (None, Known::Balance(after)) => {
-                let activation_id = activation_id.clone();
-                self.postings.push(Posting { line_item, activation_id, quantity, after });
-                self.postings.len() - 1
-            }
-            (None, Known::NothingEntitled | Known::Nothing) => return Err(Missing(line_item)),
-        };
-        self.postings.get_mut(index).ok_or(Missing(line_item))
     }
 }

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod line_item;
+mod postings;
 pub mod price;
 pub mod rates;
 pub mod refusal;

@@ -190,7 +190,7 @@ impl<B: Balances> Asked<'_, B> {
             refunds: &[],
             best_effort: true,
             candidates: self.candidates,
-            balances: after,
+            balances: &after.postings,
         };
         raise::shortfall(&alone, 0, item, &alone.books()?)
     }
@@ -202,16 +202,9 @@ impl<B: Balances> Asked<'_, B> {
     }
 }
 
-/// What was decided may be gone on from.
-impl<B: Balances> Balances for Books<'_, B> {
-    fn known(&self, line_item: LineItemNumber) -> Known {
-        Books::known(self, line_item)
-    }
-}
-
 /// Books as they are now.
 fn copy<'a, B: Balances>(books: &Books<'a, B>) -> Books<'a, B> {
-    Books { postings: books.postings.clone(), ..Books::over(books.balances, books.instance) }
+    Books { instance: books.instance, postings: books.postings.clone(), no_price: None }
 }
 
 fn taken(verdict: &Verdict, line_item: LineItemNumber) -> Tokens {
@@ -317,7 +310,7 @@ impl<B: Balances> Look<'_, '_, B> {
         let condition = action.condition.map(|id| (id, named(id).unwrap_or(Text::empty())));
         let allocation = match action.effect {
             Effect::Allow(Some(allocation)) => {
-                let Known::Balance(balance) = self.books.known(line_item.number) else {
+                let Known::Balance(balance) = self.books.postings.known(line_item.number) else {
                     return Err(Missing(line_item.number));
                 };
                 let left = allocation.saturating_sub(balance.counters.used(action.id));

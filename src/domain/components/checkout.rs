@@ -122,7 +122,7 @@ impl<'a> Licensed<'a> {
             return Ok(Err(ComponentRefusal::LicenseNotConcurrent));
         }
         if !shares_seat {
-            draw.posting(&license, limit)?.after.seats += 1;
+            draw.change(&license)?.seats += 1;
         }
         // Never past the term: its last millisecond is the last of every session.
         let left_ms = term.end.ms_since(self.now).saturating_add(1);
@@ -151,7 +151,7 @@ impl<'a> Licensed<'a> {
             correlation: begin.correlation,
             requester: requester(user.id),
             change: LeaseChange::Begun(lease),
-            postings: draw.into_postings(),
+            postings: draw.close(),
         }))
     }
 
@@ -343,7 +343,7 @@ impl Session {
             return Ok(Err(ComponentRefusal::InvalidRequest(detail)));
         }
         let change = LeaseChange::CheckedOut(taken);
-        Ok(Ok(self.lease_event(lease, correlation, change, draw.into_postings())))
+        Ok(Ok(self.lease_event(lease, correlation, change, draw.close())))
     }
 
     /// Gives components back: all of them or none (components 2.6). What costs nothing, or is
@@ -382,7 +382,7 @@ impl Session {
         let mut draw = Draw::new(*licensed, balances);
         draw.release(&released, &kept)?;
         let change = LeaseChange::CheckedIn(released);
-        Ok(Ok(self.lease_event(lease, correlation, change, draw.into_postings())))
+        Ok(Ok(self.lease_event(lease, correlation, change, draw.close())))
     }
 
     /// A later deadline: from now on for as long as is asked, or as long as the licence says.
@@ -424,12 +424,11 @@ impl Session {
         let mut draw = Draw::new(*licensed, balances);
         draw.release(&lease.holds, &[])?;
         if !seat_is_shared {
-            let quantity = licensed.quantity(&lease.license);
-            let after = &mut draw.posting(&lease.license, quantity)?.after;
+            let after = draw.change(&lease.license)?;
             after.seats = after.seats.checked_sub(1).expect("the session has a seat until it ends");
         }
         let change = LeaseChange::Ended((how, lease.holds.clone()));
-        Ok(Ok(self.lease_event(lease, correlation, change, draw.into_postings())))
+        Ok(Ok(self.lease_event(lease, correlation, change, draw.close())))
     }
 }
 

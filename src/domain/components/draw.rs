@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::charge::{Balances, Missing};
 use super::super::line_item::{Balance, Posting};
+use super::super::postings::Postings;
 use super::super::request::RequestedItem;
 use super::super::tokens::Tokens;
 use super::checkout::Licensed;
@@ -11,49 +12,31 @@ use super::lease::{Hold, HoldKind, Lease, PoolName, Taken};
 use super::refusal::Shortage;
 use super::{Component, Entitlement, LicenseModel, Pool, tokens_of};
 
-/// Postings in the making, on a scratch copy of the balances.
+/// What a decision takes of the pools of a licence, and gives back to them.
 pub(super) struct Draw<'a, 'b, B> {
     licensed: Licensed<'a>,
-    balances: &'b B,
-    postings: Vec<Posting>,
+    postings: Postings<'b, B>,
 }
 
 impl<'a, 'b, B: Balances> Draw<'a, 'b, B> {
     /// Nothing taken yet.
     pub(super) fn new(licensed: Licensed<'a>, balances: &'b B) -> Draw<'a, 'b, B> {
-        Draw { licensed, balances, postings: Vec::new() }
+        Draw { licensed, postings: Postings::over(balances) }
     }
 
     /// What has come of it.
-    pub(super) fn into_postings(self) -> Vec<Posting> {
-        self.postings
+    pub(super) fn close(self) -> Vec<Posting> {
+        self.postings.close()
     }
 
     /// The balance of a pool, as far as it has got.
     pub(super) fn balance(&self, pool: &PoolName) -> Result<Balance, Missing> {
-        match self.postings.iter().find(|posting| posting.line_item == pool.number) {
-            Some(posting) => Ok(posting.after.clone()),
-            None => self.balances.balance(pool.number),
-        }
+        self.postings.balance(pool.number)
     }
 
-    /// The posting of a pool, to be changed.
-    pub(super) fn posting(
-        &mut self,
-        pool: &PoolName,
-        quantity: Option<u64>,
-    ) -> Result<&mut Posting, Missing> {
-        let found = self.postings.iter().position(|posting| posting.line_item == pool.number);
-        let index = match found {
-            Some(index) => index,
-            None => {
-                let after = self.balances.balance(pool.number)?;
-                let (line_item, activation_id) = (pool.number, pool.name.clone());
-                self.postings.push(Posting { line_item, activation_id, quantity, after });
-                self.postings.len() - 1
-            }
-        };
-        self.postings.get_mut(index).ok_or(Missing(pool.number))
+    /// The balance of a pool, to be changed.
+    pub(super) fn change(&mut self, pool: &PoolName) -> Result<&mut Balance, Missing> {
+        self.postings.change(pool.number, &pool.name, self.licensed.quantity(pool))
     }
 
     /// What is left of the tokens of an entitlement, and its pool.
@@ -144,8 +127,7 @@ impl<'a, 'b, B: Balances> Draw<'a, 'b, B> {
             let Some((pool, is_new)) = self.find_seat(&entitlements, has_seat)? else {
                 return Ok(Err(Shortage::Seats { component: name }));
             };
-            let quantity = self.licensed.quantity(&pool);
-            self.posting(&pool, quantity)?.after.seats += u64::from(is_new);
+            self.change(&pool)?.seats += u64::from(is_new);
             return Ok(Ok(Taken::Held(HoldKind::Seat { pool })));
         }
         let needed = tokens_of(price);
@@ -156,8 +138,7 @@ impl<'a, 'b, B: Balances> Draw<'a, 'b, B> {
                 return Ok(Err(Shortage::Tokens { component, required, available }));
             }
         };
-        let quantity = self.licensed.quantity(&pool);
-        let after = &mut self.posting(&pool, quantity)?.after;
+        let after = self.change(&pool)?;
         let add = |sum: Tokens| sum.checked_add(needed).expect("the pool has so many left");
         if component.model == LicenseModel::Consumable {
             after.used = add(after.used);
@@ -172,8 +153,7 @@ impl<'a, 'b, B: Balances> Draw<'a, 'b, B> {
         let mut seats = Vec::new(); // One in each pool, however many components it is for.
         for hold in released {
             let Some(pool) = hold.kind.pool() else { continue };
-            let quantity = self.licensed.quantity(pool);
-            let after = &mut self.posting(pool, quantity)?.after;
+            let after = self.change(pool)?;
             let left = after.held.checked_sub(hold.kind.tokens());
             after.held = left.expect("what is released was held before");
             let is_seat = hold.kind.is_seat_in(pool.number) && !seats.contains(&pool.number);

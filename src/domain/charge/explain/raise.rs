@@ -161,7 +161,7 @@ impl<B: Balances> Raising<'_, B> {
     /// What it lacks to give `taken` in all over these books, `limit` of it beyond its quantity.
     fn raise(&self, books: &Books<'_, B>, taken: Tokens, limit: Tokens) -> Option<Raise> {
         let LineItem { number, terms, actions } = self.line_item;
-        let Known::Balance(balance) = books.known(*number) else {
+        let Known::Balance(balance) = books.postings.known(*number) else {
             return None;
         };
         let lacking = |used: Tokens, had: Tokens| {
