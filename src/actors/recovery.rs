@@ -133,42 +133,34 @@ impl State {
         Ok(())
     }
 
-    /// Puts together what was loaded in no order: licences before what belongs to them.
+    /// Puts together what was loaded in no order: licences before what belongs to them. What is
+    /// licensed is applied as records are, as it was saved last.
     pub(crate) fn loaded(&mut self) {
         let mut provisions = std::mem::take(&mut self.early_provisions);
         provisions.sort_by_key(|provision| !matches!(**provision, Provision::LicenseSaved { .. }));
         for provision in provisions {
-            let (Provision::EntitlementSaved { license, .. }
-            | Provision::Registered { license, .. }) = provision.as_ref()
-            else {
-                self.provide(Sequence::ZERO, &provision);
-                continue;
-            };
-            let key = license.name.as_str();
-            let found = provision.instance().and_then(|number| self.catalogues.get(&number));
-            let found = found.and_then(|catalogue| catalogue.licenses.find(key));
-            if found.is_some_and(|found| found.number == license.number) {
-                self.provide(Sequence::ZERO, &provision);
-            } else {
-                let forgotten = snapshot::provisions::forgotten(&provision);
-                self.unsaved.catalogue.push(forgotten);
+            if let Provision::EntitlementSaved { license, .. }
+            | Provision::Registered { license, .. } = provision.as_ref()
+            {
+                let found = provision.instance().and_then(|number| self.catalogues.get(&number));
+                let found = found.and_then(|all| all.licenses.find(license.name.as_str()));
+                if found.is_none_or(|found| found.number != license.number) {
+                    let forgotten = snapshot::provisions::forgotten(&provision);
+                    self.unsaved.catalogue.push(forgotten);
+                    continue;
+                }
             }
+            let (at, event) = (Timestamp::default(), Event::Provisioned(provision));
+            self.apply(Sequence::ZERO, &Record { at, event });
         }
     }
 
-    /// Takes over what is licensed, as the record at `sequence` says or, of a snapshot, as was
-    /// saved last.
-    fn provide(&mut self, sequence: Sequence, provision: &Arc<Provision>) {
-        let event = Event::Provisioned(Arc::clone(provision));
-        let record = Record { at: Timestamp::default(), event };
-        if sequence == Sequence::ZERO {
-            self.tenant.apply(sequence, &record);
-            self.registry.apply(sequence, &record);
-        }
+    /// Takes over the catalogue of licences, and the balances of pools that come and go.
+    fn provide(&mut self, sequence: Sequence, event: &Event, provision: &Provision) {
         if let Some(instance) = provision.instance() {
-            self.catalogues.entry(instance).or_default().apply(sequence, &record.event);
+            self.catalogues.entry(instance).or_default().apply(sequence, event);
         }
-        let pool = match provision.as_ref() {
+        let pool = match provision {
             Provision::LicenseSaved { number, .. } | Provision::EntitlementSaved { number, .. } => {
                 LineItemNumber::mapped(*number, sequence)
             }
@@ -243,7 +235,7 @@ impl State {
             | Event::ActionsSet { instance, .. } => {
                 self.catalogues.entry(*instance).or_default().apply(sequence, &record.event);
             }
-            Event::Provisioned(provision) => self.provide(sequence, provision),
+            Event::Provisioned(provision) => self.provide(sequence, &record.event, provision),
             Event::SessionCreated { .. } | Event::Lease(_) => {
                 let at = self.tenant.outages.session_time(record.at);
                 if let Some(session) = Session::begun_by(sequence, record, at) {
