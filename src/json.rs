@@ -62,6 +62,30 @@ impl Json {
         self.display(value);
     }
 
+    /// A number or boolean member; `null` where there is none.
+    pub(crate) fn plain_or_null(&mut self, name: &'static str, value: Option<impl Display>) {
+        match value {
+            Some(value) => self.plain(name, value),
+            None => self.null(name),
+        }
+    }
+
+    /// A member that says that there is nothing.
+    pub(crate) fn null(&mut self, name: &'static str) {
+        self.plain(name, "null");
+    }
+
+    /// A member that is an array of strings.
+    pub(crate) fn texts<'a>(
+        &mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = &'a str>,
+    ) {
+        self.open_member(name, Bracket::Array);
+        values.into_iter().for_each(|value| self.text_entry(value));
+        self.close(Bracket::Array);
+    }
+
     /// A member that is JSON already.
     pub(crate) fn raw(&mut self, name: &'static str, json: &str) {
         self.name(name);
@@ -134,8 +158,14 @@ mod tests {
         json.close(Bracket::Object);
         json.close(Bracket::Array);
         json.id("e", 7);
+        json.texts("f", ["g", "\""]);
+        json.plain_or_null("h", Some(true));
+        json.plain_or_null("i", None::<u64>);
         json.close(Bracket::Object);
         let text = String::from_utf8(json.into_bytes()).unwrap();
-        assert_eq!(text, r#"{"a":"\"\\\n{","b":1,"c":[{"d":[]},"[",{}],"e":"7"}"#);
+        assert_eq!(
+            text,
+            r#"{"a":"\"\\\n{","b":1,"c":[{"d":[]},"[",{}],"e":"7","f":["g","\""],"h":true,"i":null}"#
+        );
     }
 }

@@ -134,7 +134,7 @@ impl<'a> UsageLine<'a> {
         json.open(Bracket::Object);
         for (name, cell) in COLUMNS.into_iter().zip(self.cells()) {
             match cell {
-                Cell::Null => json.plain(name, "null"),
+                Cell::Null => json.null(name),
                 Cell::Text(text) => json.text(name, text.as_str()),
                 Cell::Word(word) => json.text(name, &word),
                 Cell::Number(number) => json.plain(name, number),

@@ -205,9 +205,7 @@ impl Problem {
             Documented::Nothing => {}
             Documented::Error => json.text("error", &self.detail),
             Documented::LineItemFaults(faults) => {
-                json.open_member(dialect.line_item_faults, Bracket::Array);
-                faults.iter().for_each(|fault| json.text_entry(fault));
-                json.close(Bracket::Array);
+                json.texts(dialect.line_item_faults, faults.iter().map(String::as_str));
                 has_message = dialect.line_item_faults == "message";
             }
         }

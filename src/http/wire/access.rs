@@ -295,10 +295,7 @@ pub(crate) fn write(
 pub(super) fn write_balance(json: &mut Json, balance: &LineItemBalance) {
     json.text("activationId", balance.activation_id.as_str());
     json.plain("used", balance.used);
-    match balance.available {
-        Some(tokens) => json.plain("available", tokens),
-        None => json.raw("available", "null"),
-    }
+    json.plain_or_null("available", balance.available);
 }
 
 fn write_item(

@@ -8,7 +8,6 @@ use crate::domain::charge::explain::{
 use crate::domain::event::Next;
 use crate::domain::ids::Requester;
 use crate::domain::line_item::Obstacle;
-use crate::domain::tokens::Tokens;
 use crate::explain::{Decided, Explanation, GivenBack};
 
 /// Writes an explanation.
@@ -108,11 +107,11 @@ fn write_item(json: &mut Json, dialect: &Dialect, decided: &Decided) {
             json.close(Bracket::Object);
         }
         Some(Shortfall::Ceiling) => {
-            json.plain("shortfall", "null");
+            json.null("shortfall");
             json.text("reason", "CEILING");
         }
         Some(Shortfall::Later) => {
-            json.plain("shortfall", "null");
+            json.null("shortfall");
             json.text("reason", "AFTER_OTHERS");
         }
         None => {}
@@ -170,16 +169,8 @@ fn write_usable(json: &mut Json, usable: &Usable) {
         write_rule(json, rule.as_ref());
     }
     json.plain("entitled", entitled);
-    write_bounded(json, "withOverdraft", *with_overdraft);
+    json.plain_or_null("withOverdraft", *with_overdraft);
     json.plain("tokensTaken", taken);
-}
-
-/// An amount, or `null` where there is no bound.
-fn write_bounded(json: &mut Json, name: &'static str, tokens: Option<Tokens>) {
-    match tokens {
-        Some(tokens) => json.plain(name, tokens),
-        None => json.plain(name, "null"),
-    }
 }
 
 fn write_table(json: &mut Json, table: &Table) {
@@ -193,7 +184,7 @@ fn write_table(json: &mut Json, table: &Table) {
 /// The deciding action; `null` where there are actions and none decides.
 fn write_rule(json: &mut Json, rule: Option<&Rule>) {
     let Some(Rule { action, name, condition, allocation }) = rule else {
-        return json.plain("action", "null");
+        return json.null("action");
     };
     json.open_member("action", Bracket::Object);
     json.id("id", action);

@@ -99,9 +99,7 @@ fn write_terms(json: &mut Json, answer: &LeaseAnswer) {
 }
 
 fn write_features(json: &mut Json, features: &[Text]) {
-    json.open_member("features", Bracket::Array);
-    features.iter().for_each(|feature| json.text_entry(feature.as_str()));
-    json.close(Bracket::Array);
+    json.texts("features", features.iter().map(Text::as_str));
 }
 
 fn write_standing(json: &mut Json, answer: &LeaseAnswer) {
@@ -131,20 +129,11 @@ fn write_component(json: &mut Json, component: &Component, now: Timestamp) {
 
 fn write_entitlement(json: &mut Json, standing: &EntitlementStanding) {
     json.open(Bracket::Object);
-    json.open_member("components", Bracket::Array);
-    let components = &standing.entitlement.components;
-    components.iter().for_each(|component| json.text_entry(component.as_str()));
-    json.close(Bracket::Array);
-    match standing.tokens_entitled {
-        Some(tokens) => json.plain("tokens_entitled", tokens),
-        None => json.plain("tokens_entitled", "null"),
-    }
+    json.texts("components", standing.entitlement.components.iter().map(Text::as_str));
+    json.plain_or_null("tokens_entitled", standing.tokens_entitled);
     json.plain("tokens_in_use", standing.tokens_in_use);
     json.plain("tokens_in_use_by_session", standing.tokens_in_use_by_session);
-    match standing.sessions_entitled {
-        Some(sessions) => json.plain("sessions_entitled", sessions),
-        None => json.plain("sessions_entitled", "null"),
-    }
+    json.plain_or_null("sessions_entitled", standing.sessions_entitled);
     json.plain("sessions_in_use", standing.sessions_in_use);
     json.plain("in_use_by_session", standing.in_use_by_session);
     json.close(Bracket::Object);

@@ -43,10 +43,7 @@ pub(crate) fn component(json: &mut Json, component: &Component) {
     json.text("name", component.name.as_str());
     json.text("licenseModel", component.model.as_str());
     json.plain("tokensRequired", component.price);
-    match component.trial_until {
-        Some(until) => json.plain("freeTrialExpiration", until),
-        None => json.plain("freeTrialExpiration", "null"),
-    }
+    json.plain_or_null("freeTrialExpiration", component.trial_until);
     json.close(Bracket::Object);
 }
 
@@ -64,8 +61,8 @@ pub(crate) fn license(json: &mut Json, key: &Text, instance: InstanceId, terms: 
         json.close(Bracket::Object);
     }
     json.close(Bracket::Array);
-    limit(json, "concurrentSessions", terms.concurrent_sessions);
-    texts(json, "features", &terms.features);
+    json.plain_or_null("concurrentSessions", terms.concurrent_sessions);
+    json.texts("features", terms.features.iter().map(Text::as_str));
     json.plain("sessionDuration", terms.session_duration_s);
     json.plain("gracePeriod", terms.grace_period_s);
     json.close(Bracket::Object);
@@ -75,11 +72,11 @@ pub(crate) fn license(json: &mut Json, key: &Text, instance: InstanceId, terms: 
 pub(crate) fn entitlement(json: &mut Json, id: &Text, components: &[Text], pool: &Pool) {
     json.open(Bracket::Object);
     json.text("entitlementId", id.as_str());
-    texts(json, "components", components);
+    json.texts("components", components.iter().map(Text::as_str));
     match pool {
         Pool::Own { tokens, sessions } => {
-            limit(json, "tokens", *tokens);
-            limit(json, "sessions", *sessions);
+            json.plain_or_null("tokens", *tokens);
+            json.plain_or_null("sessions", *sessions);
         }
         Pool::LineItem { activation_id } => json.text("activationId", activation_id.as_str()),
     }
@@ -103,10 +100,10 @@ pub(crate) fn holder(json: &mut Json, holder: &HolderView) {
         json.text("component", hold.item.name.as_str());
         match hold.kind.pool() {
             Some(pool) => json.text("pool", pool.name.as_str()),
-            None => json.plain("pool", "null"),
+            None => json.null("pool"),
         }
         match &hold.kind {
-            HoldKind::Seat { .. } => json.plain("tokens", "null"),
+            HoldKind::Seat { .. } => json.null("tokens"),
             HoldKind::Trial | HoldKind::Tokens { .. } => json.plain("tokens", hold.kind.tokens()),
         }
         json.plain("since", hold.since);
@@ -122,24 +119,8 @@ pub(crate) fn waiter(json: &mut Json, waiter: &WaiterView) {
     json.id("sessionKey", waiter.session_id);
     json.text("component", waiter.component.as_str());
     json.text("pool", waiter.pool.as_str());
-    match waiter.tokens {
-        Some(tokens) => json.plain("tokens", tokens),
-        None => json.plain("tokens", "null"),
-    }
+    json.plain_or_null("tokens", waiter.tokens);
     json.plain("since", waiter.since);
     json.plain("until", waiter.until);
     json.close(Bracket::Object);
-}
-
-fn texts(json: &mut Json, name: &'static str, texts: &[Text]) {
-    json.open_member(name, Bracket::Array);
-    texts.iter().for_each(|text| json.text_entry(text.as_str()));
-    json.close(Bracket::Array);
-}
-
-fn limit(json: &mut Json, name: &'static str, limit: Option<u64>) {
-    match limit {
-        Some(limit) => json.plain(name, limit),
-        None => json.plain(name, "null"),
-    }
 }

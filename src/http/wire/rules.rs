@@ -317,9 +317,7 @@ fn write_clause(json: &mut Json, clause: &Clause) {
             Operator::Not => "NOT",
         },
     );
-    json.open_member("values", Bracket::Array);
-    clause.values.iter().for_each(|value| json.text_entry(value.as_str()));
-    json.close(Bracket::Array);
+    json.texts("values", clause.values.iter().map(Text::as_str));
 }
 
 /// Writes the actions of one line item.
