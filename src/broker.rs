@@ -15,9 +15,10 @@ use tokio::sync::watch;
 
 pub use self::components::{HolderView, WaiterView};
 pub use crate::actors::{
-    AccessAnswer, ActionsChange, Answer, BeginSession, InstancePage, LeaseAnswer, LicenseChange,
-    LineItemView, ProductChange, Receipt, Registered, Registration,
+    AccessAnswer, ActionsChange, Answer, InstancePage, LeaseAnswer, LicenseChange, LineItemView,
+    ProductChange, Receipt, Registered, Registration,
 };
+pub use crate::domain::components::BeginSession;
 use open::Passes;
 pub(crate) use open::lock_journal;
 pub use open::{OpenError, Opened, Options, Storage};

@@ -4,37 +4,18 @@ use std::sync::Arc;
 
 use super::Core;
 use super::directory::Versioned;
-use super::lease::{LeaseAnswer, NOBODY, answer};
+use super::lease::{LeaseAnswer, answer, licensed};
 use super::ledger::{Basis, Draft, NotAppended, Owner, guarded, out_of_order};
 use super::reply::Reply;
 use super::turn::{ExclusiveTurn, Instance, View};
 use crate::domain::charge::Missing;
-use crate::domain::components::{
-    Begin, ComponentRefusal, Identity, LeaseChange, LeaseEvent, Licensed, Who,
-};
+use crate::domain::components::{Begin, BeginSession, ComponentRefusal, LeaseChange, LeaseEvent};
 use crate::domain::event::{Event, Record};
-use crate::domain::ids::{CorrelationId, InstallationId, SessionId, Text};
+use crate::domain::ids::{CorrelationId, SessionId, Text};
 use crate::domain::refusal::Refusal;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::error::BrokerError;
-
-/// What a session of components, or a licence that is taken out, begins with (components 2.1, 2.7).
-#[derive(Clone, Debug)]
-pub struct BeginSession {
-    /// `product_guid`.
-    pub product: Text,
-    /// `instance_guid`.
-    pub installation: InstallationId,
-    /// `instance_identity`, where it is sent.
-    pub identity: Option<Identity>,
-    /// `user_guid` or `user_identity`.
-    pub who: Who,
-    /// The version of the program.
-    pub version: Text,
-    /// How long it shall last; as long as the licence says unless said.
-    pub duration_s: Option<u64>,
-}
 
 /// A session that is about to begin, in the exclusive turn.
 pub(crate) struct Beginning {
@@ -64,16 +45,12 @@ impl Core {
             Ok(room) => room,
             Err(error) => return reply.now(error),
         };
-        let product = begin.product;
+        let asked = &begin;
         let begin = Begin {
             session_id: SessionId::from_u128(self.ledger.fresh_id()),
             instance: instance.entry.number,
             correlation: CorrelationId::from_u128(self.ledger.fresh_id()),
-            installation: begin.installation,
-            identity: begin.identity,
-            who: begin.who,
-            version: begin.version,
-            duration_s: begin.duration_s,
+            asked,
             offline,
         };
         let mut view = match self.pools_of(&instance, Some(&license)).await {
@@ -82,11 +59,10 @@ impl Core {
         };
         loop {
             let basis = self.ledger.basis(&instance, now);
-            let decided =
-                match guarded(|| decide_begin(&basis, (&license, &product), &begin, &view)) {
-                    Ok(decided) => decided,
-                    Err(fault) => return reply.now(fault),
-                };
+            let decided = match guarded(|| decide_begin(&basis, &license, begin, &view)) {
+                Ok(decided) => decided,
+                Err(fault) => return reply.now(fault),
+            };
             let (event, told) = match decided {
                 Ok(Ok(decided)) => decided,
                 Ok(Err(refusal)) => {
@@ -151,19 +127,14 @@ type Begun = (LeaseEvent, LeaseAnswer);
 
 fn decide_begin(
     basis: &Basis,
-    (license, product): (&Text, &Text),
-    begin: &Begin,
+    license: &Text,
+    begin: Begin<'_>,
     view: &View,
 ) -> Result<Result<Begun, ComponentRefusal>, Missing> {
-    let license = basis.instance.licenses.find(license.as_str());
-    let license = license.filter(|license| license.terms.product == *product);
-    let Some(license) = license else { return Ok(Err(ComponentRefusal::UnknownInstance)) };
-    let Some(product) = basis.tenant.products.find(license.terms.product.as_str()) else {
-        return Ok(Err(ComponentRefusal::UnknownProduct));
+    let Some(licensed) = licensed(basis, license) else {
+        return Ok(Err(ComponentRefusal::UnknownInstance));
     };
-    let (catalogue, now) = (basis.instance.as_ref(), basis.now);
-    let licensed = Licensed { license, product, catalogue, now, ahead: &NOBODY };
-    let event = match licensed.decide_begin(begin.clone(), basis.session_time(), view)? {
+    let event = match licensed.decide_begin(begin, basis.session_time(), view)? {
         Ok(event) => event,
         Err(refusal) => return Ok(Err(refusal)),
     };

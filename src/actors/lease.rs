@@ -24,7 +24,7 @@ use crate::error::BrokerError;
 use crate::journal::Room;
 
 /// Where it does not matter who waits.
-pub(super) static NOBODY: BTreeSet<LineItemNumber> = BTreeSet::new();
+static NOBODY: BTreeSet<LineItemNumber> = BTreeSet::new();
 
 /// What is asked of a session of components.
 #[derive(Clone, Debug)]
@@ -65,13 +65,22 @@ pub struct LeaseAnswer {
     pub denied: Option<ComponentRefusal>,
 }
 
-/// What the basis of a decision says about the licence of a lease; none if it is gone, which
-/// cannot be while its sessions run.
-pub(super) fn licensed<'a>(basis: &'a Basis, lease: &Lease) -> Option<Licensed<'a>> {
-    let license = basis.instance.licenses.find(lease.license.name.as_str())?;
+/// What the basis of a decision says about the licence of this key, if there is one.
+pub(super) fn licensed<'a>(basis: &'a Basis, key: &Text) -> Option<Licensed<'a>> {
+    let license = basis.instance.licenses.find(key.as_str())?;
     let product = basis.tenant.products.find(license.terms.product.as_str())?;
     let (catalogue, now) = (basis.instance.as_ref(), basis.now);
     Some(Licensed { license, product, catalogue, now, ahead: &NOBODY })
+}
+
+/// The lease of a session, and its licence, which is there while its sessions run.
+fn leased<'a>(
+    session: &'a Session,
+    basis: &'a Basis,
+) -> Result<(&'a Arc<Lease>, Licensed<'a>), ComponentRefusal> {
+    let lease = session.lease()?;
+    let licensed = licensed(basis, &lease.license.name);
+    Ok((lease, licensed.ok_or(ComponentRefusal::UnknownLicense)?))
 }
 
 /// The answer to what was decided about a lease.
@@ -82,7 +91,8 @@ pub(super) fn answer(
     lease: &Arc<Lease>,
     view: &View,
 ) -> Result<LeaseAnswer, Missing> {
-    let licensed = licensed(basis, lease).expect("what was decided on is still there");
+    let licensed =
+        licensed(basis, &lease.license.name).expect("what was decided on is still there");
     let postings = event.map_or(&[][..], |event| &event.postings);
     let (mut is_over, mut denied, mut shows_pools) = (false, None, true);
     match event.map(|event| &event.change) {
@@ -120,7 +130,7 @@ impl Core {
         let mut view = self.pools_of(instance, Some(&lease.license.name)).await?;
         loop {
             let basis = self.ledger.basis(instance, now);
-            licensed(&basis, lease).ok_or(Refusal::from(ComponentRefusal::UnknownLicense))?;
+            leased(&session, &basis).map_err(Refusal::from)?;
             match answer(&basis, id, None, lease, &view) {
                 Ok(answer) => return Ok(answer),
                 Err(Missing(number)) => {
@@ -166,12 +176,9 @@ impl SessionActor {
         let seat_is_shared = call.turn.shares_seat(owned.state.id);
         let decide = |session: &Session, basis: &Basis, view: &View| {
             let refused = |refusal: ComponentRefusal| Ok(Err(Refusal::from(refusal)));
-            let lease = match session.lease() {
-                Ok(lease) => lease,
+            let (lease, licensed) = match leased(session, basis) {
+                Ok(leased) => leased,
                 Err(refusal) => return refused(refusal),
-            };
-            let Some(licensed) = licensed(basis, lease) else {
-                return refused(ComponentRefusal::UnknownLicense);
             };
             let decided = match &command {
                 LeaseCommand::CheckIn(names) => {
@@ -209,6 +216,7 @@ impl SessionActor {
         };
         self.transact(Intent::Act, decide, answer, call, owned).await;
     }
+
     /// A checkout; where a pool is short it waits in line for `wait_ms`, unless that is 0.
     pub(super) async fn check_out(
         &self,
@@ -286,13 +294,9 @@ impl SessionActor {
         };
         let correlation = CorrelationId::from_u128(self.fresh_id());
         let decide = |session: &Session, basis: &Basis, view: &View| {
-            let refused = |refusal: ComponentRefusal| Ok(Err(Refusal::from(refusal)));
-            let lease = match session.lease() {
-                Ok(lease) => lease,
-                Err(refusal) => return refused(refusal),
-            };
-            let Some(licensed) = licensed(basis, lease) else {
-                return refused(ComponentRefusal::UnknownLicense);
+            let (lease, licensed) = match leased(session, basis) {
+                Ok(leased) => leased,
+                Err(refusal) => return Ok(Err(Refusal::from(refusal))),
             };
             let licensed = Licensed { ahead, ..licensed };
             let decided = session.decide_check_out(components, correlation, &licensed, view)?;
@@ -310,10 +314,9 @@ impl SessionActor {
             if !deal.may_wait || !shortage.is_for_want_of_capacity() {
                 return false;
             }
-            let lease = decided.after.lease().ok();
-            let licensed = lease.and_then(|lease| Some((licensed(&decided.basis, lease)?, lease)));
+            let leased = leased(&decided.after, &decided.basis);
             wanted =
-                licensed.map_or(Vec::new(), |(licensed, lease)| licensed.wanted(components, lease));
+                leased.map_or(Vec::new(), |(lease, licensed)| licensed.wanted(components, lease));
             // What no pool can ever give is not waited for.
             wanted.iter().any(|wanted| wanted.component == *shortage.component())
         };

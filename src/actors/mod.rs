@@ -55,7 +55,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 pub use access::AccessAnswer;
-pub use begin::BeginSession;
 pub use catalogue::{InstancePage, LineItemView};
 pub use lease::LeaseAnswer;
 pub use licensing::{LicenseChange, ProductChange, Registered, Registration};

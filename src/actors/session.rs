@@ -292,7 +292,8 @@ impl SessionActor {
             }
             if due.kind == DueKind::Lapse {
                 let lease = session.lease().expect("only what is leased lapses");
-                let licensed = licensed(basis, lease).expect("a license outlives its sessions");
+                let licensed =
+                    licensed(basis, &lease.license.name).expect("a license outlives its sessions");
                 let ended = session.decide_end(
                     Ended::Lapsed,
                     seat_is_shared,

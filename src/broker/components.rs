@@ -9,11 +9,11 @@ use tokio::time::timeout_at;
 use super::calls::Turn;
 use super::{Answer, Broker};
 use crate::actors::{
-    BeginSession, Beginning, CatalogueMessage, Instance, Lane, LeaseAnswer, LeaseCommand,
-    LicenseChange, ProductChange, Registered, Registration, SessionMessage,
+    Beginning, CatalogueMessage, Instance, Lane, LeaseAnswer, LeaseCommand, LicenseChange,
+    ProductChange, Registered, Registration, SessionMessage,
 };
 use crate::auth::{Principal, Scope};
-use crate::domain::components::{ComponentRefusal, Hold, Lease, License, Product};
+use crate::domain::components::{BeginSession, ComponentRefusal, Hold, Lease, License, Product};
 use crate::domain::ids::{InstanceId, SessionId, Text};
 use crate::domain::limits::WAIT_MAX_S;
 use crate::domain::refusal::Refusal;

@@ -13,7 +13,7 @@ mod standing;
 
 use std::sync::Arc;
 
-pub use self::checkout::{Begin, Licensed, Wanted, Who};
+pub use self::checkout::{Begin, BeginSession, Licensed, Wanted, Who};
 pub use self::identity::{Identity, IdentityValue};
 pub use self::lease::{Hold, HoldKind, Lease, LeaseChange, LeaseEvent, Offline, PoolName, Taken};
 pub use self::provision::{Licenses, Products, Provision, Recognised};

@@ -59,25 +59,35 @@ pub enum Who {
     Identity(Vec<(Text, Text)>),
 }
 
-/// What a session, or a licence that is taken out, begins with (components 2.1, 2.7).
+/// What a session of components, or a licence that is taken out, is asked to begin with (components
+/// 2.1, 2.7).
 #[derive(Clone, Debug)]
-pub struct Begin {
+pub struct BeginSession {
+    /// `product_guid`.
+    pub product: Text,
+    /// `instance_guid`.
+    pub installation: InstallationId,
+    /// `instance_identity`, where it is sent.
+    pub identity: Option<Identity>,
+    /// `user_guid` or `user_identity`.
+    pub who: Who,
+    /// The version of the program.
+    pub version: Text,
+    /// How long it shall last, in seconds; as long as the licence says unless said.
+    pub duration_s: Option<u64>,
+}
+
+/// A session that is about to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
     /// Its id.
     pub session_id: SessionId,
     /// Where.
     pub instance: InstanceNumber,
     /// The id of the record.
     pub correlation: CorrelationId,
-    /// Where the program runs.
-    pub installation: InstallationId,
-    /// What the installation says of itself, if it does.
-    pub identity: Option<Identity>,
-    /// Who uses it.
-    pub who: Who,
-    /// The version of the program.
-    pub version: Text,
-    /// For how long; the licence's duration unless said.
-    pub duration_s: Option<u64>,
+    /// What is asked for.
+    pub asked: &'a BeginSession,
     /// Set to take the licence out; with the session whose seat is to be taken, if one is named.
     pub offline: Option<Option<SessionId>>,
 }
@@ -89,18 +99,21 @@ impl<'a> Licensed<'a> {
     /// Where the licence's balance cannot be seen.
     pub fn decide_begin(
         &self,
-        begin: Begin,
+        begin: Begin<'_>,
         at: SessionTime,
         balances: &impl Balances,
     ) -> Result<Result<LeaseEvent, ComponentRefusal>, Missing> {
-        let Some(installation) = self.license.installation(begin.installation) else {
+        let asked = begin.asked;
+        let installation = self.license.installation(asked.installation);
+        let is_of_it = self.license.terms.product == asked.product;
+        let Some(installation) = installation.filter(|_| is_of_it) else {
             return Ok(Err(ComponentRefusal::UnknownInstance));
         };
         let is_other = |identity: &Identity| !installation.identity.recognises(identity);
-        if begin.identity.as_ref().is_some_and(is_other) {
+        if asked.identity.as_ref().is_some_and(is_other) {
             return Ok(Err(ComponentRefusal::InstanceMismatch));
         }
-        let user = match &begin.who {
+        let user = match &asked.who {
             Who::Id(id) => self.license.user(*id),
             Who::Identity(identity) => self.license.user_of(identity),
         };
@@ -126,7 +139,7 @@ impl<'a> Licensed<'a> {
         }
         // Never past the term: its last millisecond is the last of every session.
         let left_ms = term.end.ms_since(self.now).saturating_add(1);
-        let duration_ms = begin.duration_s.map(|seconds| seconds.saturating_mul(1000));
+        let duration_ms = asked.duration_s.map(|seconds| seconds.saturating_mul(1000));
         let longest_ms = self.license.terms.session_duration_s.saturating_mul(1000);
         let longest_ms = if begin.offline.is_some() { u64::MAX } else { longest_ms };
         let lasts_ms = duration_ms.unwrap_or(longest_ms).min(longest_ms).min(left_ms);
@@ -136,9 +149,9 @@ impl<'a> Licensed<'a> {
         });
         let lease = Lease {
             license,
-            installation: begin.installation,
+            installation: asked.installation,
             user: user.id,
-            version: begin.version,
+            version: asked.version.clone(),
             until: at.plus_ms(lasts_ms),
             offline,
             holds: Vec::new(),
