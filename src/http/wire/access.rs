@@ -1,7 +1,5 @@
 //! Access requests and their answers (spec 2.7, 2.8): the hot path.
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
 use super::{Bracket, Dialect, Json, rules};
 use crate::broker::AccessAnswer;
@@ -68,11 +66,7 @@ struct Common<'a, const FORMULAS: bool> {
 }
 
 impl<'a, const FORMULAS: bool> Common<'a, FORMULAS> {
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "requester" => self.requester = Some(value.object_as_sent::<RequesterShape>()?),
             _ => self.items = Some(value.list::<ItemShape<'a, FORMULAS>>(ITEMS_MAX)?),
@@ -96,11 +90,7 @@ impl<'a, const FORMULAS: bool> Shape<'a> for OneOff<'a, FORMULAS> {
     type Whole = Asked<'a>;
     const MEMBERS: &'static [&'static str] = &["requester", "requestedItems"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         self.0.set(member, value)
     }
 
@@ -130,11 +120,7 @@ impl<'a, const FORMULAS: bool> Shape<'a> for OfSession<'a, FORMULAS> {
     type Whole = (Asked<'a>, OnDeny);
     const MEMBERS: &'static [&'static str] = &["requester", "requestedItems", "rollbackOnDeny"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         if member != "rollbackOnDeny" {
             return self.common.set(member, value);
         }
@@ -163,11 +149,7 @@ impl<'a> Shape<'a> for RequesterShape {
     type Whole = Requester;
     const MEMBERS: &'static [&'static str] = &["type", "value", "dictionary"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "type" => self.kind = Some(value.text()?),
             "value" => self.value = Some(value.text()?),
@@ -203,11 +185,7 @@ impl<'a, const FORMULAS: bool> Shape<'a> for ItemShape<'a, FORMULAS> {
         false => &["item", "version", "requestedVersion", "count", "metaData"],
     };
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "item" => self.item = Some(value.text_as_sent()?),
             "version" => self.version = value.nullable_text()?,

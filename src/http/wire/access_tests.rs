@@ -215,10 +215,7 @@ fn a_refusal_says_where() {
         ("{\n\"requester\"}".to_owned(), "expected `:` at line 2 column 12"),
         ("\n[]".to_owned(), "the body must be an object, array found"),
         ("[".repeat(99) + &"]".repeat(99), "nested too deep, 16 levels at most"),
-        (
-            "{\"requestedItems\":\n{}}".to_owned(),
-            "`/requestedItems`: invalid type: map, expected an array",
-        ),
+        ("{\"requestedItems\":\n{}}".to_owned(), "`/requestedItems`: array expected, object found"),
         (item_name_of_line_four("\\ud800"), BAD_ESCAPE),
         (
             "{\n\"requester\":\n{\n  \"\\udc00\": 1}}".to_owned(),

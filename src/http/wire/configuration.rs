@@ -1,7 +1,5 @@
 //! Settings (spec 2.9, 8): always names and values as texts.
 
-use serde::de::MapAccess;
-
 use super::list::{begins, list};
 use super::read::{self, Fault, Flaw, Shape, Value, required};
 use super::{Bracket, Dialect, Json};
@@ -42,11 +40,7 @@ impl<'a> Shape<'a> for Pair {
     type Whole = Named;
     const MEMBERS: &'static [&'static str] = &["name", "value"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "name" => self.name = Some(value.string()?.into_owned()),
             _ => self.value = Some(value.string()?.into_owned()),

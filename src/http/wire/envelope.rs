@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value};
 
 /// A way to pack the data of a request.
@@ -37,11 +35,7 @@ impl<'a> Shape<'a> for Enveloped<'a> {
     const MEMBERS: &'static [&'static str] = &["data"];
     const IS_OPEN: bool = true;
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        _member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, _member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         let data = value.parsed(|raw| match raw.as_bytes().first() {
             Some(b'{') => Ok(Cow::Borrowed(raw)),
             Some(b'"') => read::string(raw),

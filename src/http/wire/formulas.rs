@@ -1,7 +1,6 @@
 //! What version 1.1 adds to prices and requests: formulas, and the variables for them (spec 2.6, 2.7).
 
-use serde::de::MapAccess;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 use super::members::members;
 use super::read::{Flaw, Value, amount, decimal, string};
@@ -11,19 +10,19 @@ use crate::domain::limits::{COUNT_MAX, VARIABLES_MAX};
 use crate::domain::tokens::{AmountError, Rate};
 use crate::domain::variables::{Number, Variable, Variables, VariablesError};
 
-impl<'a, A: MapAccess<'a>> Value<'_, A> {
+impl<'a> Value<'_, 'a> {
     /// A rate (spec 3.7).
-    pub(super) fn rate(self) -> Result<Rate, A::Error> {
+    pub(super) fn rate(self) -> Result<Rate, Flaw> {
         self.parsed(rate)
     }
 
     /// A rate; `None` for null, where a formula may stand instead.
-    pub(super) fn nullable_rate(self) -> Result<Option<Rate>, A::Error> {
+    pub(super) fn nullable_rate(self) -> Result<Option<Rate>, Flaw> {
         self.parsed(|raw| if raw == "null" { Ok(None) } else { rate(raw).map(Some) })
     }
 
     /// A formula; `None` for null.
-    pub(super) fn nullable_formula(self) -> Result<Option<Formula>, A::Error> {
+    pub(super) fn nullable_formula(self) -> Result<Option<Formula>, Flaw> {
         self.parsed(|raw| match raw {
             "null" => Ok(None),
             _ => match Formula::parse(&string(raw)?) {
@@ -34,7 +33,7 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
     }
 
     /// An object of numbers; none for null.
-    pub(super) fn nullable_variables(self) -> Result<Variables, A::Error> {
+    pub(super) fn nullable_variables(self) -> Result<Variables, Flaw> {
         self.parsed(|raw| match raw.as_bytes().first() {
             Some(b'{') => variables(raw),
             _ if raw == "null" => Ok(Variables::default()),
@@ -48,12 +47,12 @@ fn rate(raw: &str) -> Result<Rate, Flaw> {
 }
 
 fn variables(raw: &str) -> Result<Variables, Flaw> {
-    let members = members::<VARIABLES_MAX>(raw)?;
+    let members = members(raw, VARIABLES_MAX)?;
     let bad_name = |name: &str, sentence: String| Flaw::of(name, "bad-variable", sentence);
-    let variable = |(name, raw): (String, &RawValue)| {
+    let variable = |(name, raw): (Cow<'_, str>, &str)| {
         let flaw = |flaw: Flaw| flaw.within(&name);
         let text = Text::new(&name).map_err(|error| bad_name(&name, error.to_string()))?;
-        let value = Number::parse(&decimal(raw.get()).map_err(flaw)?);
+        let value = Number::parse(&decimal(raw).map_err(flaw)?);
         let value = value.map_err(|error| match error {
             AmountError::TooLarge => {
                 let detail = format!("must be from -{COUNT_MAX} to {COUNT_MAX}");

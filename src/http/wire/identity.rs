@@ -1,9 +1,7 @@
 //! What an installation is recognised by, and who uses it (components 2.0, 2.1).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use serde::de::MapAccess;
-use serde_json::value::RawValue;
 
 use super::members::{boolean, members, nullable, texts, whole};
 use super::read::{Flaw, Value};
@@ -17,14 +15,14 @@ const MEMBERS_MAX: usize = 2 * IDENTITY_PAIRS_MAX;
 /// The greatest version, weight and number of differences.
 const STEERING_MAX: u64 = 1_000_000_000;
 
-impl<'a, A: MapAccess<'a>> Value<'_, A> {
+impl<'a> Value<'_, 'a> {
     /// What an installation says of itself; `None` for null.
-    pub(super) fn nullable_identity(self) -> Result<Option<Identity>, A::Error> {
+    pub(super) fn nullable_identity(self) -> Result<Option<Identity>, Flaw> {
         self.parsed(|raw| nullable(raw, identity))
     }
 
     /// Who a user is: texts under names, sorted; `None` for null.
-    pub(super) fn nullable_user(self) -> Result<Option<Vec<(Text, Text)>>, A::Error> {
+    pub(super) fn nullable_user(self) -> Result<Option<Vec<(Text, Text)>>, Flaw> {
         self.parsed(|raw| nullable(raw, user))
     }
 }
@@ -32,14 +30,14 @@ impl<'a, A: MapAccess<'a>> Value<'_, A> {
 fn identity(raw: &str) -> Result<Identity, Flaw> {
     let (mut version, mut mismatches_max, mut pairs) = (1, 0, BTreeMap::new());
     for (name, raw) in once_each(raw)? {
-        let read = match name.as_str() {
-            "_version" => whole(raw.get(), 0, STEERING_MAX).map(|number| version = number),
+        let read = match name.as_ref() {
+            "_version" => whole(raw, 0, STEERING_MAX).map(|number| version = number),
             "_max_mismatch_count" => {
-                whole(raw.get(), 0, STEERING_MAX).map(|number| mismatches_max = number)
+                whole(raw, 0, STEERING_MAX).map(|number| mismatches_max = number)
             }
             // Clients of later versions may steer in other ways.
             other if other.starts_with('_') => named(other).map(drop),
-            other => value(raw.get()).and_then(|value| {
+            other => value(raw).and_then(|value| {
                 pairs.insert(named(other)?, value);
                 Ok(())
             }),
@@ -57,8 +55,7 @@ fn value(raw: &str) -> Result<IdentityValue, Flaw> {
     let mut value = IdentityValue::new(Vec::new());
     let mut has_value = false;
     for (name, raw) in once_each(raw)? {
-        let raw = raw.get();
-        match name.as_str() {
+        match name.as_ref() {
             "value" => (value.values, has_value) = (one_or_more(raw)?, true),
             "_weight" => value.weight = whole(raw, 0, STEERING_MAX)?,
             "_case_sensitive" => value.case_sensitive = boolean(raw)?,
@@ -82,7 +79,7 @@ fn one_or_more(raw: &str) -> Result<Vec<Text>, Flaw> {
 
 fn user(raw: &str) -> Result<Vec<(Text, Text)>, Flaw> {
     let pairs = once_each(raw)?.into_iter().map(|(name, raw)| {
-        let value = text(raw.get()).map_err(|flaw| flaw.within(&name))?;
+        let value = text(raw).map_err(|flaw| flaw.within(&name))?;
         Ok((named(&name)?, value))
     });
     let mut pairs = pairs.collect::<Result<Vec<_>, Flaw>>()?;
@@ -95,12 +92,12 @@ fn named(name: &str) -> Result<Text, Flaw> {
     Text::new(name).map_err(|error| Flaw::of(name, "bad-chars", format!("a name {error}")))
 }
 
-fn once_each(raw: &str) -> Result<Vec<(String, &RawValue)>, Flaw> {
-    let members = members::<MEMBERS_MAX>(raw)?;
+fn once_each(raw: &str) -> Result<Vec<(Cow<'_, str>, &str)>, Flaw> {
+    let members = members(raw, MEMBERS_MAX)?;
     if members.len() > MEMBERS_MAX {
         return Err(too_many());
     }
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair.first() == pair.last()) {
         Some(twice) => {

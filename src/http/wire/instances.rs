@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value, required_name};
 use super::{Bracket, Json};
 use crate::domain::catalogue::InstanceEntry;
@@ -33,11 +31,7 @@ impl<'a> Shape<'a> for Creation {
     type Whole = NewInstance;
     const MEMBERS: &'static [&'static str] = &["shortName", "accountId"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "shortName" => self.short_name = Some(value.text()?),
             _ => self.account_id = Some(value.text()?),

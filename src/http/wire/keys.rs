@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
-
 use super::list::list;
 use super::read::{Fault, Flaw, Shape, Value, required, string};
 use super::{Bracket, Json};
@@ -73,11 +71,7 @@ impl<'a> Shape<'a> for Entry {
     type Whole = (String, String);
     const MEMBERS: &'static [&'static str] = &["publicKey", "id"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "publicKey" => self.public_key = Some(value.parsed(key)?),
             _ => self.id = Some(value.string()?.into_owned()),

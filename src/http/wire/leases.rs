@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use serde::de::MapAccess;
-
 use super::Version;
 use super::envelope::{Clear, Envelope};
 use super::members::texts;
@@ -58,11 +56,7 @@ impl<'a> Shape<'a> for Registering {
         &["product_guid", "license_key", "instance_identity", "user_identity"];
     const IS_OPEN: bool = true;
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "product_guid" => self.product = Some(value.text()?),
             "license_key" => self.license = Some(value.text()?),
@@ -131,11 +125,7 @@ impl<'a, const VERSIONED: bool> Shape<'a> for Beginning<VERSIONED> {
     ];
     const IS_OPEN: bool = true;
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "product_guid" => self.product = Some(value.text()?),
             "instance_guid" => self.installation = Some(value.string()?.into_owned()),
@@ -206,11 +196,7 @@ impl<'a, const CHECKOUT: bool> Shape<'a> for Naming<CHECKOUT> {
     };
     const IS_OPEN: bool = true;
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "duration" => self.duration_s = value.nullable_whole(1, SECONDS_MAX)?,
             _ => self.key = Some(value.string()?.into_owned()),
@@ -252,11 +238,7 @@ impl<'a> Shape<'a> for Listing {
     const MEMBERS: &'static [&'static str] = &["session_key", "components", "wait_seconds"];
     const IS_OPEN: bool = true;
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "session_key" => self.key = Some(value.string()?.into_owned()),
             "components" => self.names = Some(value.parsed(names)?),

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
-
 use super::members::{nullable, whole};
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
 use super::scalar::time_ms;
@@ -44,11 +42,7 @@ impl<'a> Shape<'a> for Product {
     type Whole = Text;
     const MEMBERS: &'static [&'static str] = &["name"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        _member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, _member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         self.0 = Some(value.text()?);
         Ok(())
     }
@@ -76,11 +70,7 @@ impl<'a> Shape<'a> for Priced {
     const MEMBERS: &'static [&'static str] =
         &["licenseModel", "tokensRequired", "freeTrialExpiration"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "licenseModel" => self.model = Some(value.parsed(model)?),
             "tokensRequired" => self.price = Some(value.rate()?),
@@ -132,11 +122,7 @@ impl<'a> Shape<'a> for License<'a> {
         "gracePeriod",
     ];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "productGuid" => self.product = Some(value.text()?),
             "instanceId" => self.instance = Some(value.string()?),
@@ -174,11 +160,7 @@ impl<'a> Shape<'a> for Stretch {
     type Whole = Term;
     const MEMBERS: &'static [&'static str] = &["start", "end"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         let ms = Some(value.time_ms(0, TERM_MAX_MS)?);
         match member {
             "start" => self.start = ms,
@@ -213,11 +195,7 @@ impl<'a> Shape<'a> for Entitlement {
     type Whole = (Vec<Text>, Pool);
     const MEMBERS: &'static [&'static str] = &["components", "tokens", "sessions", "activationId"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         let amount = |raw| nullable(raw, |raw| whole(raw, 0, POOL_MAX));
         match member {
             "components" => self.components = Some(value.texts(LICENSE_LISTS_MAX)?),

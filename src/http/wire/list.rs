@@ -3,8 +3,6 @@
 
 use std::marker::PhantomData;
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value};
 
 /// Reads a body that must be a list of at most `MAX` objects of this shape.
@@ -51,11 +49,7 @@ impl<'a, S: Shape<'a, Whole = W>, W, const MAX: usize> Shape<'a> for Wrapped<S, 
     type Whole = Vec<W>;
     const MEMBERS: &'static [&'static str] = &["list"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        _member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, _member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         self.0 = value.list::<S>(MAX)?;
         Ok(())
     }

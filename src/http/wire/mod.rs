@@ -5,6 +5,7 @@
 
 pub(super) mod access;
 pub(super) mod configuration;
+mod cursor;
 pub(super) mod decisions;
 mod document;
 mod envelope;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value, required, required_name};
 use super::{Bracket, Dialect, Json};
 use crate::domain::formula::Formula;
@@ -34,11 +32,7 @@ impl<'a, const FORMULAS: bool> Shape<'a> for Table<FORMULAS> {
     type Whole = NewRateTable;
     const MEMBERS: &'static [&'static str] = &["effectiveFrom", "series", "version", "items"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "effectiveFrom" => {
                 let ms = value.time_ms(EFFECTIVE_FROM_MIN_MS, EFFECTIVE_FROM_MAX_MS)?;
@@ -78,11 +72,7 @@ impl<'a, const FORMULAS: bool> Shape<'a> for Item<FORMULAS> {
         false => &["name", "version", "rate"],
     };
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "name" => self.name = Some(value.text()?),
             "version" => self.version = value.nullable_text()?.map(|(version, _)| version),

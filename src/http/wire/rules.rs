@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
 use super::list::list;
@@ -59,11 +58,7 @@ impl<'a> Shape<'a> for ConditionsShape {
     type Whole = Vec<NewCondition>;
     const MEMBERS: &'static [&'static str] = &["conditions"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        _member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, _member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         self.0 = Some(value.list::<ConditionShape>(CONDITIONS_MAX)?);
         Ok(())
     }
@@ -88,11 +83,7 @@ impl<'a> Shape<'a> for ConditionShape {
     type Whole = NewCondition;
     const MEMBERS: &'static [&'static str] = &["id", "name", "condition"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "id" => self.id = Some(value.string()?.into_owned()),
             "name" => self.name = Some(value.text()?),
@@ -124,11 +115,7 @@ impl<'a> Shape<'a> for RuleShape {
     type Whole = Rule;
     const MEMBERS: &'static [&'static str] = &["key", "operator", "values", "conditions"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         if member != "conditions" {
             return self.clause.set(member, value);
         }
@@ -166,15 +153,11 @@ impl<'a> Shape<'a> for ClauseShape {
     type Whole = Clause;
     const MEMBERS: &'static [&'static str] = &["key", "operator", "values"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "key" => self.key = Some(value.text()?),
             "operator" => self.operator = Some(value.string()?.into_owned()),
-            _ => self.values = Some(value.raw()?.to_owned()),
+            _ => self.values = Some(value.raw().to_owned()),
         }
         Ok(())
     }
@@ -221,11 +204,7 @@ impl<'a> Shape<'a> for ActionShape {
     const MEMBERS: &'static [&'static str] =
         &["id", "name", "conditionId", "action", "allocation", "used"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "id" => self.id = Some(value.string()?.into_owned()),
             "name" => self.name = Some(value.text()?),
@@ -235,9 +214,9 @@ impl<'a> Shape<'a> for ActionShape {
             }
             "action" => self.action = Some(value.string()?.into_owned()),
             "allocation" => {
-                self.allocation = Some(value.raw()?.to_owned()).filter(|raw| raw != "null");
+                self.allocation = Some(value.raw().to_owned()).filter(|raw| raw != "null");
             }
-            _ => drop(value.raw()?), // Read-only: what a list shows may be sent back.
+            _ => drop(value.raw()), // Read-only: what a list shows may be sent back.
         }
         Ok(())
     }

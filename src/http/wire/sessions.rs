@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value, required};
 use super::{Bracket, Json};
 use crate::broker::SessionView;
@@ -25,11 +23,7 @@ impl<'a> Shape<'a> for Creation<'a> {
     type Whole = Cow<'a, str>;
     const MEMBERS: &'static [&'static str] = &["instanceId"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        _member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, _member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         self.instance_id = Some(value.string()?);
         Ok(())
     }

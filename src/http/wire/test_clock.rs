@@ -1,7 +1,5 @@
 //! Moving the test clock (spec 4.2).
 
-use serde::de::MapAccess;
-
 use super::read::{self, Fault, Flaw, Shape, Value};
 use crate::domain::limits::{EFFECTIVE_FROM_MAX_MS, EFFECTIVE_FROM_MIN_MS};
 use crate::domain::time::Timestamp;
@@ -33,11 +31,7 @@ impl<'a> Shape<'a> for Wanted {
     type Whole = Move;
     const MEMBERS: &'static [&'static str] = &["set", "advance"];
 
-    fn set<A: MapAccess<'a>>(
-        &mut self,
-        member: &'static str,
-        value: Value<'_, A>,
-    ) -> Result<(), A::Error> {
+    fn set(&mut self, member: &'static str, value: Value<'_, 'a>) -> Result<(), Flaw> {
         match member {
             "set" => self.set = Some(value.time_ms(EFFECTIVE_FROM_MIN_MS, EFFECTIVE_FROM_MAX_MS)?),
             _ => self.advance = Some(value.time_ms(0, EFFECTIVE_FROM_MAX_MS)?),
