@@ -3,11 +3,17 @@
 
 #![allow(clippy::disallowed_types, reason = "figures, none of them an amount")]
 
+mod alarm;
+mod audit;
 mod driver;
 mod measure;
 mod noop;
 mod profile;
+mod report;
+mod run;
 mod target;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod workload;
 
@@ -30,6 +36,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs a profile against a target, and holds the answers against what was used.
+    Run(run::Run),
     /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
     Noop(noop::Noop),
     /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
@@ -39,6 +47,7 @@ enum Command {
 /// A command ends with 0 if all was well, 1 if something was found wrong, 2 if it could not run.
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
+        Command::Run(run) => run.run(),
         Command::Noop(noop) => noop.run(),
         Command::Timing(timing) => timing.run(),
     };
