@@ -31,6 +31,11 @@ load seconds='5' rounds='3':
 sessions *what='--help':
     cargo run --profile dist -p farebox-loadtest --bin sessions -- {{ what }}
 
+# farebox beside a no-op server, Redis and PostgreSQL, into docs/performance.md: about 20 minutes.
+compare *arguments:
+    cargo build --profile dist --workspace
+    target/dist/farebox-loadtest compare --output docs/performance.md {{ arguments }}
+
 # Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
 timing *arguments:
     cargo run --profile dist -p farebox-loadtest --bin timing -- {{ arguments }}

@@ -5,12 +5,17 @@
 
 mod alarm;
 mod audit;
+mod chart;
+mod compare;
+mod document;
 mod driver;
+mod machine;
 mod measure;
 mod noop;
 mod profile;
 mod report;
 mod run;
+mod servers;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -38,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Runs a profile against a target, and holds the answers against what was used.
     Run(run::Run),
+    /// Measures farebox beside a no-op server, Redis and PostgreSQL, in turn, and writes it down.
+    Compare(compare::Compare),
     /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
     Noop(noop::Noop),
     /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
@@ -48,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(run) => run.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Noop(noop) => noop.run(),
         Command::Timing(timing) => timing.run(),
     };

@@ -4,6 +4,11 @@
 pub mod embedded;
 pub mod http;
 pub mod paid;
+mod peers;
+#[cfg(test)]
+mod peers_tests;
+mod postgres;
+mod redis;
 mod setting;
 
 use std::net::ToSocketAddrs;
@@ -37,6 +42,10 @@ pub enum Target {
     Http(Http),
     /// A broker in this process.
     Embedded,
+    /// A Redis of this URL.
+    Redis(String),
+    /// A PostgreSQL of this URL.
+    Postgres(String),
 }
 
 /// A world that was made there.
@@ -45,6 +54,10 @@ pub enum Prepared {
     Http(Arc<http::Prepared>),
     /// In this process.
     Embedded(Arc<embedded::Prepared>),
+    /// In Redis.
+    Redis(Arc<redis::Prepared>),
+    /// In PostgreSQL.
+    Postgres(Arc<postgres::Prepared>),
 }
 
 /// One caller in it, with one request at a time.
@@ -53,6 +66,10 @@ pub enum Connection {
     Http(http::Connection),
     /// To a broker in this process.
     Embedded(embedded::Connection),
+    /// To Redis.
+    Redis(redis::Connection),
+    /// To PostgreSQL.
+    Postgres(postgres::Connection),
 }
 
 impl Target {
@@ -70,6 +87,8 @@ impl Target {
             Some(("noop", place)) => {
                 Ok(Target::Http(Http { address: resolved(place)?, token: None }))
             }
+            Some(("redis", _)) => Ok(Target::Redis(address.to_owned())),
+            Some(("postgres", _)) => Ok(Target::Postgres(address.to_owned())),
             _ => Err(format!("`{address}` is no target: {TARGETS}").into()),
         }
     }
@@ -89,12 +108,17 @@ impl Target {
             Target::Embedded => {
                 Prepared::Embedded(Arc::new(embedded::prepare(profile, progress).await?))
             }
+            Target::Redis(url) => Prepared::Redis(Arc::new(redis::prepare(url, profile).await?)),
+            Target::Postgres(url) => {
+                Prepared::Postgres(Arc::new(postgres::prepare(url, profile).await?))
+            }
         })
     }
 }
 
 /// What addresses there are.
-pub const TARGETS: &str = "http://HOST:PORT, noop://HOST:PORT, embedded";
+pub const TARGETS: &str = "http://HOST:PORT, noop://HOST:PORT, embedded, redis://HOST:PORT, \
+                           postgres://USER@HOST:PORT/DATABASE[?procedure]";
 
 fn resolved(place: &str) -> Result<std::net::SocketAddr, Anything> {
     let mut found = place.trim_end_matches('/').to_socket_addrs()?;
@@ -111,6 +135,8 @@ impl Prepared {
         Ok(match self {
             Prepared::Http(http) => Connection::Http(http.connect(number, sessions)),
             Prepared::Embedded(embedded) => Connection::Embedded(embedded.connect(sessions)),
+            Prepared::Redis(redis) => Connection::Redis(redis.connect().await?),
+            Prepared::Postgres(postgres) => Connection::Postgres(postgres.connect().await?),
         })
     }
 
@@ -122,6 +148,8 @@ impl Prepared {
         match self {
             Prepared::Http(http) => http.used().await,
             Prepared::Embedded(embedded) => embedded.used().await.map(Some),
+            Prepared::Redis(redis) => redis.used().await.map(Some),
+            Prepared::Postgres(postgres) => postgres.used().await.map(Some),
         }
     }
 
@@ -133,6 +161,7 @@ impl Prepared {
         match self {
             Prepared::Http(http) => http.advance(ms).await,
             Prepared::Embedded(embedded) => embedded.advance(ms).await,
+            Prepared::Redis(_) | Prepared::Postgres(_) => Err("a peer's time is not ours".into()),
         }
     }
 
@@ -142,7 +171,7 @@ impl Prepared {
     /// If it ends badly.
     pub async fn close(&self) -> Result<(), Anything> {
         match self {
-            Prepared::Http(_) => Ok(()),
+            Prepared::Http(_) | Prepared::Redis(_) | Prepared::Postgres(_) => Ok(()),
             Prepared::Embedded(embedded) => embedded.close().await,
         }
     }
@@ -154,6 +183,8 @@ impl Connection {
         match self {
             Connection::Http(http) => http.ask(operation).await,
             Connection::Embedded(embedded) => embedded.ask(operation).await,
+            Connection::Redis(redis) => redis.ask(operation).await,
+            Connection::Postgres(postgres) => postgres.ask(operation).await,
         }
     }
 }
