@@ -186,7 +186,11 @@ impl Round {
     fn measure(&mut self, case: Case, results: &Results) -> Result<Figures, Anything> {
         let home = std::env::temp_dir();
         match case.profile {
-            SYNC => Ok(Figures::latency(&machine::sync_latency(&home, self.lasting)?)),
+            SYNC => {
+                let latency = machine::sync_latency(&home, self.lasting)?;
+                let per_second = latency.len() as f64 / self.lasting.as_secs_f64();
+                Ok(Figures { per_second, ..Figures::latency(&latency) })
+            }
             GROUP_COMMIT => {
                 let over_http = results.latest(self.saturated).ok_or("farebox comes first")?;
                 let bytes = format!("{:.0}", over_http.journal_bytes).parse()?;

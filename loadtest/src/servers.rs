@@ -48,8 +48,8 @@ pub struct Server {
 pub struct Counters {
     /// CPU time, of its children too.
     pub cpu: Duration,
-    /// Syncs of its log. Redis counts none: here they are writes of any kind, of which one is each
-    /// answer's, and one each sync's.
+    /// Syncs of its log. Redis does not count them: they are its writes that were no answers, since
+    /// there is one before each.
     pub syncs: u64,
     /// Bytes in farebox's journal.
     pub appended_bytes: u64,
@@ -133,7 +133,8 @@ impl Server {
             }
             Kind::Redis => {
                 let process = procfs::process::Process::new(i32::try_from(self.child.id())?)?;
-                syncs = process.io()?.syscw;
+                let answers = calls(&self.redis_statistics()?, "evalsha");
+                syncs = process.io()?.syscw.saturating_sub(answers);
             }
             Kind::Postgres => {
                 let mut ask = Command::new(postgres_program("psql")?);
@@ -152,6 +153,10 @@ impl Server {
             return Err(format!("{:?}: `eatmydata` is loaded: {is_unsynced}", self.kind).into());
         }
         Ok(())
+    }
+
+    fn redis_statistics(&self) -> Result<String, Anything> {
+        said(Command::new("redis-cli").args(["-u", &self.url(), "info", "commandstats"]))
     }
 
     fn metrics(&self) -> Result<String, Anything> {
@@ -237,12 +242,15 @@ fn postgres(home: &Path) -> Result<(Child, String), Anything> {
     // What differs from Debian's defaults: the buffers, and room for as many connections.
     let settings = ["shared_buffers=256MB", "max_connections=1100", "synchronous_commit=on"];
     command.args(settings.into_iter().flat_map(|setting| ["-c", setting]));
-    command.args(["-c", "log_min_messages=fatal", "-k", "", "-h", "127.0.0.1", "-p", &port, "-D"]);
+    command.args(["-c", "log_min_messages=panic", "-k", "", "-h", "127.0.0.1", "-p", &port, "-D"]);
     let mut child = spawn(command.arg(&data).stdout(Stdio::null()))?;
     let is_ready = postgres_program("pg_isready")?;
     until_ready(&mut child, || {
         let mut command = Command::new(&is_ready);
-        Ok(command.args(["-q", "-h", "127.0.0.1", "-p", &port]).status()?.success())
+        Ok(command
+            .args(["-q", "-U", "postgres", "-h", "127.0.0.1", "-p", &port])
+            .status()?
+            .success())
     })?;
     Ok((child, format!("127.0.0.1:{port}")))
 }
@@ -311,4 +319,24 @@ fn free_port() -> Result<String, Anything> {
 fn metric(metrics: &str, name: &str) -> u64 {
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     value.unwrap_or_default()
+}
+
+/// How often Redis was asked for a command, by its statistics.
+fn calls(statistics: &str, command: &str) -> u64 {
+    let start = format!("cmdstat_{command}:calls=");
+    let calls = statistics.lines().find_map(|line| line.strip_prefix(&start)?.split(',').next());
+    calls.and_then(|calls| calls.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_among_others() {
+        let metrics = "# TYPE a_count counter\na_count 7\na_count_more 8\n";
+        assert_eq!((metric(metrics, "a_count"), metric(metrics, "b_count")), (7, 0));
+        let statistics = "# Commandstats\r\ncmdstat_evalsha:calls=42,usec=7\r\n";
+        assert_eq!((calls(statistics, "evalsha"), calls(statistics, "eval")), (42, 0));
+    }
 }

@@ -1,7 +1,5 @@
 //! What a comparison measures, where it belongs, and what several rounds of it come to.
 
-use std::collections::BTreeMap;
-
 use crate::measure::Measured;
 use crate::servers::{Counters, Kind};
 
@@ -55,7 +53,7 @@ impl Place {
 }
 
 /// One run of a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The profile, or what is done with a file.
     pub profile: &'static str,
@@ -121,35 +119,42 @@ impl Figures {
     }
 }
 
-/// Everything that was measured, in the order of the rounds.
+/// Everything that was measured: each case with its rounds, in the order in which they were run.
 #[derive(Default)]
-pub struct Results(BTreeMap<Case, Vec<Figures>>);
+pub struct Results(Vec<(Case, Vec<Figures>)>);
 
 impl Results {
     /// Takes the figures of the round that is under way.
     pub fn add(&mut self, case: Case, figures: Figures) {
-        self.0.entry(case).or_default().push(figures);
+        match self.0.iter_mut().find(|(known, _)| *known == case) {
+            Some((_, rounds)) => rounds.push(figures),
+            None => self.0.push((case, vec![figures])),
+        }
     }
 
-    /// The cases, by profile, connections, load and place.
+    /// All cases.
     pub fn cases(&self) -> impl Iterator<Item = Case> {
-        self.0.keys().copied()
+        self.0.iter().map(|(case, _)| *case)
+    }
+
+    fn rounds(&self, case: Case) -> Option<&[Figures]> {
+        self.0.iter().find(|(known, _)| *known == case).map(|(_, rounds)| rounds.as_slice())
     }
 
     /// What it was in the latest round.
     pub fn latest(&self, case: Case) -> Option<Figures> {
-        self.0.get(&case)?.last().copied()
+        self.rounds(case)?.last().copied()
     }
 
     /// The median over all rounds.
     pub fn median(&self, case: Case, figure: impl Fn(&Figures) -> f64) -> Option<f64> {
-        median(self.0.get(&case)?.iter().map(figure).collect())
+        median(self.rounds(case)?.iter().map(figure).collect())
     }
 
     /// The median of the ratios that a figure had to that of another case, each in its own round:
     /// what moves the whole machine moves both.
     pub fn ratio(&self, one: Case, other: Case, figure: impl Fn(&Figures) -> f64) -> Option<f64> {
-        let rounds = self.0.get(&one)?.iter().zip(self.0.get(&other)?);
+        let rounds = self.rounds(one)?.iter().zip(self.rounds(other)?);
         median(rounds.map(|(one, other)| figure(one) / figure(other)).collect())
     }
 }
