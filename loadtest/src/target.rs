@@ -10,6 +10,7 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
+use tokio::runtime::Handle;
 
 use crate::Anything;
 use crate::measure::Charged;
@@ -112,6 +113,14 @@ impl Prepared {
             Prepared::Http(http) => Connection::Http(http.connect(number, sessions)),
             Prepared::Embedded(embedded) => Connection::Embedded(embedded.connect(sessions)),
         })
+    }
+
+    /// The runtime that callers run in, where it is not theirs to choose.
+    pub fn runtime(&self) -> Option<&Handle> {
+        match self {
+            Prepared::Http(_) => None,
+            Prepared::Embedded(embedded) => Some(embedded.runtime()),
+        }
     }
 
     /// What all line items have used and hold, in millionths of a token; `None` where nobody counts.
