@@ -2,14 +2,14 @@
 //! open one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::runtime::{Handle, Runtime};
-use tokio::task::JoinSet;
+use tokio::runtime::{self, Handle, Runtime};
+use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Anything;
@@ -208,21 +208,17 @@ fn work(course: &Arc<Course>, thread: usize, threads: usize) -> Result<Measured,
         course.failed.store(true, Ordering::SeqCst);
     }
     course.ready.wait();
-    let (runtime, callers) = opened?;
+    let (stage, callers) = opened?;
     if course.failed.load(Ordering::SeqCst) {
         return Err("another thread of the generator could not begin".into());
     }
     let begins = course.begins();
-    let warm = runtime.spawn(async move {
-        sleep_until(begins).await;
-        thread_cpu()
-    });
-    let callers = each(&runtime, callers, Caller::drive)?;
-    let (lasted, cpu) = (begins.elapsed(), thread_cpu());
-    let warm = if warm.is_finished() { runtime.block_on(warm)? } else { cpu };
-    each(&runtime, callers, Caller::call_the_roll)?;
+    let cpu = stage.cpu_from(begins);
+    let callers = stage.each(callers, Caller::drive)?;
+    let (lasted, cpu) = (begins.elapsed(), stage.cpu_since(cpu)?);
+    stage.each(callers, Caller::call_the_roll)?;
     let mut measured = lock(&measured).clone();
-    (measured.lasted, measured.generator_cpu) = (lasted, cpu.saturating_sub(warm));
+    (measured.lasted, measured.generator_cpu) = (lasted, cpu);
     Ok(measured)
 }
 
@@ -231,34 +227,73 @@ fn open(
     course: &Arc<Course>,
     connections: impl Iterator<Item = usize>,
     measured: &Arc<Mutex<Measured>>,
-) -> Result<(Runtime, Vec<Caller>), Anything> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+) -> Result<(Stage, Vec<Caller>), Anything> {
+    let stage = match course.prepared.runtime() {
+        Some(runtime) => Stage::Shared(runtime.clone()),
+        None => Stage::Own(runtime::Builder::new_current_thread().enable_all().build()?),
+    };
     let mut callers = Vec::new();
     for number in connections {
         let caller = Caller::new(Arc::clone(course), number, Arc::clone(measured));
-        callers.push(runtime.block_on(caller)?);
+        callers.push(stage.block_on(caller)?);
     }
-    let callers = each(&runtime, callers, Caller::open)?;
-    Ok((runtime, callers))
+    let callers = stage.each(callers, Caller::open)?;
+    Ok((stage, callers))
 }
 
-/// Lets all callers of a thread do something at once.
-fn each<F>(
-    runtime: &Runtime,
-    callers: Vec<Caller>,
-    what: impl Fn(Caller) -> F,
-) -> Result<Vec<Caller>, Anything>
-where
-    F: Future<Output = Result<Caller, Anything>> + Send + 'static,
-{
-    runtime.block_on(async {
-        let mut tasks: JoinSet<_> = callers.into_iter().map(what).collect();
-        let mut callers = Vec::with_capacity(tasks.len());
-        while let Some(ended) = tasks.join_next().await {
-            callers.push(ended??);
+/// Where the callers of a thread run.
+enum Stage {
+    /// On the thread itself.
+    Own(Runtime),
+    /// Where the broker runs that they call: what it starts for a caller belongs there.
+    Shared(Handle),
+}
+
+impl Stage {
+    fn block_on<T>(&self, what: impl Future<Output = T>) -> T {
+        match self {
+            Stage::Own(runtime) => runtime.block_on(what),
+            Stage::Shared(runtime) => runtime.block_on(what),
         }
-        Ok(callers)
-    })
+    }
+
+    /// Lets all callers do something at once.
+    fn each<F>(
+        &self,
+        callers: Vec<Caller>,
+        what: impl Fn(Caller) -> F,
+    ) -> Result<Vec<Caller>, Anything>
+    where
+        F: Future<Output = Result<Caller, Anything>> + Send + 'static,
+    {
+        self.block_on(async {
+            let mut tasks: JoinSet<_> = callers.into_iter().map(what).collect();
+            let mut callers = Vec::with_capacity(tasks.len());
+            while let Some(ended) = tasks.join_next().await {
+                callers.push(ended??);
+            }
+            Ok(callers)
+        })
+    }
+
+    /// Will have looked at the thread's CPU time then; nothing where it is not the generator's.
+    fn cpu_from(&self, begins: Instant) -> Option<task::JoinHandle<Duration>> {
+        let Stage::Own(runtime) = self else { return None };
+        Some(runtime.spawn(async move {
+            sleep_until(begins).await;
+            thread_cpu()
+        }))
+    }
+
+    /// CPU time since then.
+    fn cpu_since(&self, begun: Option<task::JoinHandle<Duration>>) -> Result<Duration, Anything> {
+        match begun {
+            Some(begun) if begun.is_finished() => {
+                Ok(thread_cpu().saturating_sub(self.block_on(begun)?))
+            }
+            _ => Ok(Duration::ZERO),
+        }
+    }
 }
 
 fn thread_cpu() -> Duration {
@@ -267,7 +302,7 @@ fn thread_cpu() -> Duration {
     seconds + Duration::from_nanos(time.tv_nsec.try_into().unwrap_or(0))
 }
 
-fn lock(measured: &Mutex<Measured>) -> std::sync::MutexGuard<'_, Measured> {
+fn lock(measured: &Mutex<Measured>) -> MutexGuard<'_, Measured> {
     measured.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -60,7 +60,7 @@ pub struct Measured {
     pub charged_once: u64,
     /// How long was measured.
     pub lasted: Duration,
-    /// CPU time of the generator's threads meanwhile.
+    /// CPU time of the generator's threads meanwhile; 0 where callers run beside the broker.
     pub generator_cpu: Duration,
 }
 

@@ -40,7 +40,7 @@ pub struct Report {
     pub seconds: f64,
     /// Of every answer, in microseconds.
     pub latency: Latency,
-    /// CPU time of the generator for one request, in microseconds.
+    /// CPU time of the generator for one request, in microseconds; 0 where it is not apart.
     pub generator_cpu_us: f64,
     /// What the line items say to it.
     pub audit: Audit,
@@ -128,7 +128,9 @@ impl fmt::Display for Report {
             "latency    p50 {p50_us:.0} us, p99 {p99_us:.0} us, p99.9 {p999_us:.0} us, \
              max {max_us:.0} us"
         )?;
-        writeln!(formatter, "generator  {:.1} us of CPU a request", self.generator_cpu_us)?;
+        if self.generator_cpu_us > 0.0 {
+            writeln!(formatter, "generator  {:.1} us of CPU a request", self.generator_cpu_us)?;
+        }
         write!(formatter, "audit      {}", self.audit)
     }
 }

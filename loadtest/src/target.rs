@@ -15,6 +15,7 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
+use tokio::runtime::Handle;
 
 use crate::Anything;
 use crate::measure::Charged;
@@ -138,6 +139,14 @@ impl Prepared {
             Prepared::Redis(redis) => Connection::Redis(redis.connect().await?),
             Prepared::Postgres(postgres) => Connection::Postgres(postgres.connect().await?),
         })
+    }
+
+    /// The runtime that callers run in, where it is not theirs to choose.
+    pub fn runtime(&self) -> Option<&Handle> {
+        match self {
+            Prepared::Http(_) => None,
+            Prepared::Embedded(embedded) => Some(embedded.runtime()),
+        }
     }
 
     /// What all line items have used and hold, in millionths of a token; `None` where nobody counts.

@@ -12,6 +12,7 @@ use farebox::domain::session::OnDeny;
 use farebox::domain::tokens::Tokens;
 use farebox::env::TestClock;
 use farebox::error::{BrokerError, Effect};
+use tokio::runtime::Handle;
 
 use super::Outcome;
 use super::paid::Paid;
@@ -35,6 +36,7 @@ pub struct Prepared {
     parts: usize,
     /// Where time stands still.
     clock: Option<Arc<TestClock>>,
+    runtime: Handle,
     _home: tempfile::TempDir,
 }
 
@@ -66,6 +68,11 @@ impl Prepared {
             sessions: std::iter::repeat_with(|| None).take(sessions).collect(),
             lease: None,
         }
+    }
+
+    /// Where the broker runs: the actors that a call wakes are of the runtime of the call.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// See [`crate::target::Prepared::used`].

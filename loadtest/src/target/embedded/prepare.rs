@@ -19,6 +19,7 @@ use farebox::domain::time::Timestamp;
 use farebox::domain::variables::Variables;
 use farebox::env::{Clock, IdSource, SystemClock, SystemIds, TestClock};
 use indicatif::ProgressBar;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::Prepared;
@@ -68,6 +69,7 @@ pub async fn prepare(profile: &Profile, progress: &ProgressBar) -> Result<Prepar
         returned: vec![given_back],
         parts: world.requested.len() * world.line_items.len(),
         clock,
+        runtime: Handle::current(),
         _home: home,
     })
 }
