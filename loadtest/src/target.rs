@@ -144,7 +144,7 @@ impl Prepared {
     /// The runtime that callers run in, where it is not theirs to choose.
     pub fn runtime(&self) -> Option<&Handle> {
         match self {
-            Prepared::Http(_) => None,
+            Prepared::Http(_) | Prepared::Redis(_) | Prepared::Postgres(_) => None,
             Prepared::Embedded(embedded) => Some(embedded.runtime()),
         }
     }
