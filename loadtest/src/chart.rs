@@ -98,6 +98,8 @@ impl Chart<'_> {
             .light_line_style(TRANSPARENT)
             .x_desc(self.x)
             .y_desc(self.y)
+            .axis_desc_style(("sans-serif", 16))
+            .label_style(("sans-serif", 14))
             .y_label_formatter(&|value| short(*value))
             .x_label_formatter(&|value| short(*value))
             .draw()?;
@@ -113,6 +115,7 @@ impl Chart<'_> {
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::UpperLeft)
+            .label_font(("sans-serif", 14))
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;

@@ -52,7 +52,7 @@ impl Request {
     }
 }
 
-/// What comes of an answer: `id=tokens` of each line item that was charged, nothing if it was denied.
+/// What comes of an answer: `id=tokens` of each line item that was charged; denied: nothing.
 pub fn outcome(answer: &str) -> Outcome {
     let tokens = |charged: &str| charged.split_once('=')?.1.parse::<i128>().ok();
     match answer.split_whitespace().map(tokens).sum::<Option<i128>>() {

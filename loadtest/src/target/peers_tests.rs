@@ -1,5 +1,5 @@
-//! The peers do what farebox does with a one-off request, on real servers: they charge, once under a
-//! key, split what one line item does not have, and deny what is not there. Skipped, with a word,
+//! The peers do what farebox does with a one-off request, on real servers: they charge, once under
+//! a key, split what one line item does not have, and deny what is not there. Skipped, with a word,
 //! where a server is not installed.
 
 use std::sync::Arc;

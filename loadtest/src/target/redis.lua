@@ -4,7 +4,8 @@
 -- KEYS: the line items in charging order (list), what each has left (hash), the log (stream), and
 --       where the answer is kept under an idempotency key, if there is one
 -- ARGV: the tokens that are asked for, the request as it is logged, and how long an answer is kept
--- Answers `id=tokens`, with a space between them, of each line item that was charged; denied: nothing.
+-- Answers `id=tokens` of each line item that was charged, with a space between them; denied:
+-- nothing.
 local order, left, log, answer = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local wanted = tonumber(ARGV[1])
 
