@@ -1,5 +1,4 @@
-//! Drives a load: threads with a runtime and a share of the connections each, in a closed loop or an
-//! open one.
+//! Drives a load: threads with a share of the connections each, in a closed loop or an open one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -358,15 +357,21 @@ impl Caller {
     /// Asks until it is enough.
     async fn drive(mut self) -> Result<Caller, Anything> {
         let (begins, cost) = (self.course.begins(), self.course.profile.world.cost());
-        let alarm = Alarm::new()?;
+        let alarm = match self.course.load.arrival {
+            Arrival::Closed => None,
+            Arrival::Open { .. } => Some(Alarm::new()?),
+        };
         while let Some(due) = self.course.take() {
-            alarm.wait_until(due).await?;
+            if let Some(alarm) = &alarm {
+                alarm.wait_until(due).await?;
+            }
+            let is_measured = Instant::now() >= begins;
             let operation = self.workload.next();
             let outcome = self.ask(operation).await;
             let latency = due.elapsed();
             let mut measured = lock(&self.measured);
             measured.settle(operation, outcome, cost);
-            if due >= begins {
+            if is_measured {
                 measured.count(outcome, latency);
             }
         }
