@@ -137,9 +137,10 @@ impl Course {
         *self.started.get_or_init(Instant::now)
     }
 
-    /// From when on answers are measured.
+    /// From when on answers are measured. A storm breaks at once.
     fn begins(&self) -> Instant {
-        self.started() + self.load.warm_up
+        let warm_up = if self.profile.world.storm { Duration::ZERO } else { self.load.warm_up };
+        self.started() + warm_up
     }
 
     /// When the next request is due, for whoever is free; nothing when it is enough.
