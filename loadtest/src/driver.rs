@@ -1,5 +1,4 @@
-//! Drives a load: threads with a runtime and a share of the connections each, in a closed loop or an
-//! open one.
+//! Drives a load: threads with a share of the connections each, in a closed loop or an open one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -138,9 +137,10 @@ impl Course {
         *self.started.get_or_init(Instant::now)
     }
 
-    /// From when on answers are measured.
+    /// From when on answers are measured. A storm breaks at once.
     fn begins(&self) -> Instant {
-        self.started() + self.load.warm_up
+        let warm_up = if self.profile.world.storm { Duration::ZERO } else { self.load.warm_up };
+        self.started() + warm_up
     }
 
     /// When the next request is due, for whoever is free; nothing when it is enough.
@@ -358,15 +358,21 @@ impl Caller {
     /// Asks until it is enough.
     async fn drive(mut self) -> Result<Caller, Anything> {
         let (begins, cost) = (self.course.begins(), self.course.profile.world.cost());
-        let alarm = Alarm::new()?;
+        let alarm = match self.course.load.arrival {
+            Arrival::Closed => None,
+            Arrival::Open { .. } => Some(Alarm::new()?),
+        };
         while let Some(due) = self.course.take() {
-            alarm.wait_until(due).await?;
+            if let Some(alarm) = &alarm {
+                alarm.wait_until(due).await?;
+            }
+            let is_measured = Instant::now() >= begins;
             let operation = self.workload.next();
             let outcome = self.ask(operation).await;
             let latency = due.elapsed();
             let mut measured = lock(&self.measured);
             measured.settle(operation, outcome, cost);
-            if due >= begins {
+            if is_measured {
                 measured.count(outcome, latency);
             }
         }

@@ -25,6 +25,7 @@ mod workload;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc; // As in farebox itself.
@@ -53,6 +54,7 @@ enum Command {
 
 /// A command ends with 0 if all was well, 1 if something was found wrong, 2 if it could not run.
 fn main() -> ExitCode {
+    allow_open_files();
     let ended = match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(),
@@ -63,4 +65,12 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         ExitCode::from(2)
     })
+}
+
+/// Every connection is a file, and some thousand are more than the soft limit mostly lets be open.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        eprintln!("warning: only {:?} files may be open: {error}", limit.current);
+    }
 }

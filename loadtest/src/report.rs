@@ -42,6 +42,8 @@ pub struct Report {
     pub latency: Latency,
     /// CPU time of the generator for one request, in microseconds; 0 where it is not apart.
     pub generator_cpu_us: f64,
+    /// How much of the time of its threads that was: near 1 the generator is what was measured.
+    pub generator_busy: f64,
     /// What the line items say to it.
     pub audit: Audit,
 }
@@ -93,6 +95,8 @@ impl Report {
                 p999_us: quantile(0.999),
                 max_us: quantile(1.0),
             },
+            generator_busy: measured.generator_cpu.as_secs_f64()
+                / (seconds * load.threads as f64).max(f64::EPSILON),
             generator_cpu_us: measured.generator_cpu.as_secs_f64() * 1e6
                 / measured.latency.len().max(1) as f64,
             audit,
@@ -129,7 +133,8 @@ impl fmt::Display for Report {
              max {max_us:.0} us"
         )?;
         if self.generator_cpu_us > 0.0 {
-            writeln!(formatter, "generator  {:.1} us of CPU a request", self.generator_cpu_us)?;
+            let (cpu_us, busy) = (self.generator_cpu_us, self.generator_busy * 100.0);
+            writeln!(formatter, "generator  {cpu_us:.1} us of CPU a request, {busy:.0} % busy")?;
         }
         write!(formatter, "audit      {}", self.audit)
     }

@@ -29,7 +29,7 @@ pub struct Run {
     #[arg(long)]
     connections: Option<usize>,
     /// Threads of the generator.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Requests a second, whether or not those before them were answered (open loop); as the
     /// profile says, unless said.

@@ -151,6 +151,8 @@ pub struct Workload {
     odds: Arc<Odds>,
     dice: SmallRng,
     slots: Vec<Slot>,
+    /// The slots before it are open.
+    opened: usize,
     lease: Lease,
 }
 
@@ -160,15 +162,19 @@ impl Workload {
         let mut dice = SmallRng::seed_from_u64(seed);
         let own: u64 = dice.random();
         dice = SmallRng::seed_from_u64(own ^ connection);
-        Workload { odds, dice, slots: vec![Slot::Empty; sessions], lease: Lease::None }
+        let slots = vec![Slot::Empty; sessions];
+        Workload { odds, dice, slots, opened: 0, lease: Lease::None }
     }
 
     /// What is asked before anything is measured: every session is created and used.
     pub fn opening(&mut self) -> Option<Operation> {
-        let slot = self.slots.iter().position(|slot| *slot != Slot::Used)?;
-        Some(match self.slots.get(slot) {
-            Some(Slot::Created) => Operation::Put { slot },
-            _ => Operation::Create { instance: self.instance(), slot },
+        if self.slots.get(self.opened) == Some(&Slot::Used) {
+            self.opened += 1;
+        }
+        let slot = self.opened;
+        Some(match self.slots.get(slot)? {
+            Slot::Created => Operation::Put { slot },
+            Slot::Empty | Slot::Used => Operation::Create { instance: self.instance(), slot },
         })
     }
 
@@ -223,10 +229,9 @@ impl Workload {
             Operation::OneOff { .. } => {}
             Operation::Create { slot, .. } => self.set(slot, granted, Slot::Created),
             Operation::Put { slot } => self.set(slot, granted, Slot::Used),
-            Operation::Heartbeat { slot } if granted => debug_assert!(slot < self.slots.len()),
-            Operation::Heartbeat { slot } | Operation::Close { slot } => {
-                self.set(slot, false, Slot::Empty);
-            }
+            Operation::Heartbeat { slot } if !granted => self.set(slot, false, Slot::Empty),
+            Operation::Heartbeat { .. } => {}
+            Operation::Close { slot } => self.set(slot, true, Slot::Empty),
             Operation::Begin { .. } | Operation::CheckOut | Operation::CheckIn | Operation::End => {
                 self.lease = match (operation, &self.lease) {
                     (Operation::Begin { .. }, _) if granted => Lease::Begun(CHECKOUTS),
