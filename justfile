@@ -22,18 +22,18 @@ long:
 bench name='*':
     cargo bench --profile dist --bench '{{ name }}'
 
-# Durable requests a second over HTTP beside a no-op server, in one run (needs wrk and curl).
-load seconds='5' rounds='3':
-    cargo build --profile dist --workspace
-    loadtest/measure.sh {{ seconds }} {{ rounds }}
+# One profile against one target, measured and audited: `just load storm embedded` (loadtest/README.md).
+load profile='canonical' target='embedded' *arguments:
+    cargo run --profile dist -p farebox-loadtest -- run {{ profile }} {{ target }} {{ arguments }}
 
-# Sessions in process: `just sessions burst`, `puts`, `memory` (a million of each: 2 GiB, 3 minutes).
-sessions *what='--help':
-    cargo run --profile dist -p farebox-loadtest --bin sessions -- {{ what }}
+# farebox beside a no-op server, Redis and PostgreSQL, into docs/performance.md: about 20 minutes.
+compare *arguments:
+    cargo build --profile dist --workspace
+    target/dist/farebox-loadtest compare --output docs/performance.md {{ arguments }}
 
 # Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
 timing *arguments:
-    cargo run --profile dist -p farebox-loadtest --bin timing -- {{ arguments }}
+    cargo run --profile dist -p farebox-loadtest -- timing {{ arguments }}
 
 # A running server against its own description, in all phases (needs python3 and PyPI).
 schemathesis form='long':
