@@ -2,14 +2,12 @@
 //! a client of one instance, and pairs of calls on the two kinds in a random order. The two samples
 //! of each call are held against each other by Mann and Whitney's test.
 
-#![allow(clippy::disallowed_types, reason = "figures of a test, none of them an amount")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::Args;
 use farebox::auth::{Principal, Role, TokenRequest, Verifier, generate_key_pair, sign};
 use farebox::broker::{Broker, Options};
 use farebox::domain::ids::InstanceId;
@@ -19,10 +17,7 @@ use farebox::http::{Limits, Server, serve};
 use tokio::net::TcpListener;
 use tokio::time::{Duration, Instant};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc; // As in the program.
-
-type Anything = Box<dyn std::error::Error + Send + Sync>;
+use crate::Anything;
 
 /// Below this the two kinds are told apart.
 const SIGNIFICANT: f64 = 0.001;
@@ -33,11 +28,9 @@ const KEY_ID: &str = "client";
 const ONE_OFF: &str = r#"{"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1}]}"#;
 const OF_SESSION: &str = r#"{"rollbackOnDeny":true,"requester":{"type":"user","value":"LisaBarry"},"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":1}]}"#;
 
-#[derive(Parser)]
-#[command(
-    about = "Tells foreign objects from unknown ones by the time of their answers, or fails to"
-)]
-struct Arguments {
+/// Pairs of calls on what is foreign and on what is unknown, held against each other.
+#[derive(Args)]
+pub struct Timing {
     /// Pairs of each call.
     #[arg(long, default_value_t = 10_000)]
     pairs: usize,
@@ -114,8 +107,17 @@ struct World {
     foreign_sessions: Vec<String>,
 }
 
-fn main() -> Result<ExitCode, Anything> {
-    let Arguments { pairs, objects, seed } = Arguments::parse();
+impl Timing {
+    /// Says of every call whether its answers are told apart: exit status 1 if any are.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    pub fn run(self) -> Result<ExitCode, Anything> {
+        measure(self)
+    }
+}
+
+fn measure(Timing { pairs, objects, seed }: Timing) -> Result<ExitCode, Anything> {
     if pairs == 0 || objects == 0 {
         return Err("`--pairs` and `--objects` must be at least 1".into());
     }

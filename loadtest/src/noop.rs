@@ -3,7 +3,9 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::process::ExitCode;
 
+use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -13,12 +15,29 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+use crate::Anything;
+
 /// What farebox answers to the tutorial's request, to the byte.
 const ANSWER: &[u8] = br#"{"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":10,"totalTokensCharged":30,"lineItems":[{"rate":3,"activationId":"ACT01","tokensCharged":30}],"status":{"code":"101","description":"Successfully checked out"}},{"item":"CADPrint","version":"2.0","count":2,"totalTokensCharged":14,"lineItems":[{"rate":7,"activationId":"ACT01","tokensCharged":14}],"status":{"code":"101","description":"Successfully checked out"}}],"requester":{"type":"user","value":"LisaBarry"},"correlationId":"5c8ec4fd-f17f-4657-bf09-74a97ddc9f8b"}"#;
 
-fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(&address))
+/// Where it listens.
+#[derive(Args)]
+pub struct Noop {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    listen: String,
+}
+
+impl Noop {
+    /// Serves until it is stopped.
+    ///
+    /// # Errors
+    /// If it cannot listen there.
+    pub fn run(self) -> Result<ExitCode, Anything> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(serve(&self.listen))?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 async fn serve(address: &str) -> io::Result<()> {

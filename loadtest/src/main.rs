@@ -1,0 +1,49 @@
+//! Load against farebox and its peers. Each command is a file of this crate; this one reads the
+//! arguments.
+
+#![allow(clippy::disallowed_types, reason = "figures, none of them an amount")]
+
+mod driver;
+mod measure;
+mod noop;
+mod profile;
+mod target;
+mod timing;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc; // As in farebox itself.
+
+/// What a command fails with.
+pub type Anything = Box<dyn std::error::Error + Send + Sync>;
+
+/// Load against farebox and its peers: seeded, audited, open or closed loop.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
+    Noop(noop::Noop),
+    /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
+    Timing(timing::Timing),
+}
+
+/// A command ends with 0 if all was well, 1 if something was found wrong, 2 if it could not run.
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Noop(noop) => noop.run(),
+        Command::Timing(timing) => timing.run(),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,112 @@
+//! What was measured: latencies, answers by kind, and what they charged.
+
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::target::Outcome;
+use crate::Anything;
+
+/// The longest latency that is told from longer ones.
+const LATENCY_MAX_NS: u64 = 120_000_000_000;
+
+/// How much was charged (+) or refunded (-), in millionths of a token, as exactly as it is known:
+/// the answer to a close, for one, does not say when the session ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charged {
+    /// At least so many.
+    pub least: i128,
+    /// At most so many.
+    pub most: i128,
+}
+
+impl Charged {
+    /// An amount that is known.
+    pub const fn exactly(micro_tokens: i128) -> Charged {
+        Charged { least: micro_tokens, most: micro_tokens }
+    }
+}
+
+impl AddAssign for Charged {
+    fn add_assign(&mut self, other: Charged) {
+        self.least += other.least;
+        self.most += other.most;
+    }
+}
+
+/// What a load came to. What began during the warm-up counts in `charged` and nowhere else.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Of every answer, in nanoseconds; in the open loop from when the request was due.
+    pub latency: Histogram<u64>,
+    /// Requests that were granted.
+    pub granted: u64,
+    /// Requests that were answered, and nothing was charged.
+    pub refused: u64,
+    /// Requests that were told to come back later.
+    pub overloaded: u64,
+    /// Requests of which nobody knows what became of them.
+    pub unknown: u64,
+    /// Requests that were due, and no connection was free before the end.
+    pub unsent: u64,
+    /// What the answers say, from the first one on.
+    pub charged: Charged,
+    /// What may have been charged besides, by requests whose outcome is unknown.
+    pub unsure: Charged,
+    /// How long was measured.
+    pub lasted: Duration,
+    /// CPU time of the generator's threads meanwhile.
+    pub generator_cpu: Duration,
+}
+
+impl Measured {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// None that could happen: the bounds of the histogram are constants.
+    pub fn new() -> Result<Measured, Anything> {
+        Ok(Measured {
+            latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
+            granted: 0,
+            refused: 0,
+            overloaded: 0,
+            unknown: 0,
+            unsent: 0,
+            charged: Charged::default(),
+            unsure: Charged::default(),
+            lasted: Duration::ZERO,
+            generator_cpu: Duration::ZERO,
+        })
+    }
+
+    /// Counts an answer that took so long.
+    pub fn count(&mut self, outcome: Outcome, latency: Duration) {
+        match outcome {
+            Outcome::Granted(_) => self.granted += 1,
+            Outcome::Refused => self.refused += 1,
+            Outcome::Overloaded => self.overloaded += 1,
+            Outcome::Unknown => self.unknown += 1,
+        }
+        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.latency.saturating_record(nanoseconds);
+    }
+
+    /// Takes what another thread measured in the same time.
+    ///
+    /// # Errors
+    /// None that could happen: all histograms have the same bounds.
+    pub fn merge(&mut self, other: &Measured) -> Result<(), Anything> {
+        self.latency.add(&other.latency)?;
+        self.granted += other.granted;
+        self.refused += other.refused;
+        self.overloaded += other.overloaded;
+        self.unknown += other.unknown;
+        self.unsent += other.unsent;
+        self.charged += other.charged;
+        self.unsure += other.unsure;
+        self.lasted = self.lasted.max(other.lasted);
+        self.generator_cpu += other.generator_cpu;
+        Ok(())
+    }
+}
