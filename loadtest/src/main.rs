@@ -3,10 +3,13 @@
 
 #![allow(clippy::disallowed_types, reason = "figures, none of them an amount")]
 
+mod chart;
+mod document;
 mod driver;
 mod measure;
 mod noop;
 mod profile;
+mod scale;
 mod target;
 mod timing;
 mod workload;
@@ -32,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
     Noop(noop::Noop),
+    /// Cost per request, memory, start-up time and disk space by how much there is.
+    Scale(scale::Scale),
     /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
     Timing(timing::Timing),
 }
@@ -40,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Noop(noop) => noop.run(),
+        Command::Scale(scale) => scale.run(),
         Command::Timing(timing) => timing.run(),
     };
     ended.unwrap_or_else(|error| {
