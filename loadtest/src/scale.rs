@@ -106,10 +106,11 @@ impl Scale {
 
 /// All of them. Memory first: nothing has been given back to the allocator yet.
 async fn series(plan: &Plan) -> Result<Vec<Table>, Anything> {
-    let (line_items, sessions) = cost::of_a_growing_world(plan).await?;
+    let [line_items, sessions, memory] = cost::of_a_growing_world(plan).await?;
     Ok(vec![
         line_items,
         sessions,
+        memory,
         cost::by_line_items("one-instance", "all in one instance", usize::MAX, plan).await?,
         cost::by_line_items("one-each", "each in an instance of its own", 1, plan).await?,
         cost::by_rated_items(RATED_ITEMS_MAX, plan).await?,
@@ -140,7 +141,7 @@ mod tests {
     fn every_series_in_miniature() {
         let tables = Runtime::new().unwrap().block_on(series(&plan(20))).unwrap();
         let rows: Vec<usize> = tables.iter().map(Table::rows).collect();
-        assert_eq!(rows, [3, 4, 3, 3, 3, 3, 3, 5]);
+        assert_eq!(rows, [3, 4, 1, 3, 3, 3, 3, 3, 5]);
         let home = tempfile::tempdir().unwrap();
         for table in &tables {
             table.draw(home.path()).unwrap();

@@ -15,6 +15,8 @@ use crate::Anything;
 
 /// Line items of an instance where nothing else is said.
 const PER_INSTANCE: usize = 1_000;
+/// What fewer take cannot be told from what the allocator keeps ready.
+const WEIGHED_FROM: usize = 10_000;
 const COLUMNS: [&str; 4] = ["line items", "wall µs a request", "CPU µs a request", "p99 µs"];
 
 /// What requests took.
@@ -24,21 +26,19 @@ pub(super) struct Cost {
     p99_us: f64,
 }
 
-/// By line items, 1,000 to an instance, and then, in the same world, by live sessions: so that
-/// what each takes of memory is not taken from what others left.
-pub(super) async fn of_a_growing_world(plan: &Plan) -> Result<(Table, Table), Anything> {
+/// By line items, 1,000 to an instance, and then, in the same world, by live sessions; and what each
+/// takes of memory: in one world, so that it is not taken from what another left to the allocator.
+pub(super) async fn of_a_growing_world(plan: &Plan) -> Result<[Table; 3], Anything> {
     let home = tempfile::tempdir()?;
     let mut world = World::new(home.path(), plan.snapshot_every).await?;
     let title = "One-off requests by line items, 1,000 to an instance".to_owned();
-    let columns = &["line items", "wall µs a request", "CPU µs a request", "p99 µs", "bytes each"];
-    let mut line_items = Table::new("line-items", title, columns, (2, "µs"), &plan.progress);
-    let empty = resident_bytes()?;
+    let mut by_line_items = Table::new("line-items", title, &COLUMNS, (2, "µs"), &plan.progress);
+    let (empty, mut of_line_items) = (resident_bytes()?, Vec::new());
     for size in plan.sizes(plan.largest) {
         world.add_line_items(size, PER_INSTANCE, plan).await?;
         world.settle().await?;
-        let bytes = resident_bytes()?.saturating_sub(empty) / u64::try_from(size)?;
-        let cost = one_offs(&world, plan).await?;
-        line_items.add([cost.row(size), vec![bytes as f64]].concat());
+        of_line_items.push((size, resident_bytes()?.saturating_sub(empty)));
+        by_line_items.add(one_offs(&world, plan).await?.row(size));
     }
 
     let title = "One-off requests and session PUTs by live sessions, beside all of them".to_owned();
@@ -48,33 +48,35 @@ pub(super) async fn of_a_growing_world(plan: &Plan) -> Result<(Table, Table), An
         "CPU µs a request",
         "wall µs a PUT",
         "CPU µs a PUT",
-        "p99 µs",
-        "bytes each",
+        "p99 µs of requests",
+        "p99 µs of PUTs",
     ];
-    let mut sessions = Table::new("sessions", title, columns, (4, "µs"), &plan.progress);
-    let empty = resident_bytes()?;
-    for size in std::iter::once(0).chain(plan.sizes(plan.largest)) {
+    let mut by_sessions = Table::new("sessions", title, columns, (4, "µs"), &plan.progress);
+    by_sessions.add(one_offs(&world, plan).await?.beside(&Cost::UNKNOWN, 0));
+    let (empty, mut of_sessions) = (resident_bytes()?, Vec::new());
+    for size in plan.sizes(plan.largest) {
         world.add_sessions(size, plan).await?;
         world.settle().await?;
-        let bytes = resident_bytes()?.saturating_sub(empty).checked_div(u64::try_from(size)?);
-        let cost = one_offs(&world, plan).await?;
+        of_sessions.push(resident_bytes()?.saturating_sub(empty));
+        let requests = one_offs(&world, plan).await?;
         let puts = match size < plan.callers {
-            true => None, // Two callers would wait for each other in one session.
-            false => Some(puts(&world, plan).await?),
+            true => Cost::UNKNOWN, // Two callers would wait for each other in one session.
+            false => puts(&world, plan).await?,
         };
-        let of_puts = |figure: fn(&Cost) -> f64| puts.as_ref().map_or(f64::NAN, figure);
-        sessions.add(vec![
-            size as f64,
-            cost.wall_us,
-            cost.cpu_us,
-            of_puts(|puts| puts.wall_us),
-            of_puts(|puts| puts.cpu_us),
-            cost.p99_us,
-            bytes.map_or(f64::NAN, |bytes| bytes as f64),
-        ]);
+        by_sessions.add(requests.beside(&puts, size));
     }
     world.stop().await?;
-    Ok((line_items, sessions))
+
+    let title = "Resident memory, by how many there are".to_owned();
+    let columns = &["line items, and sessions", "bytes a line item", "bytes a session"];
+    let mut memory = Table::new("memory", title, columns, (2, "bytes"), &plan.progress);
+    for ((size, line_items), sessions) in of_line_items.into_iter().zip(of_sessions) {
+        if size >= WEIGHED_FROM.min(plan.largest) {
+            let size = size as f64;
+            memory.add(vec![size, line_items as f64 / size, sessions as f64 / size]);
+        }
+    }
+    Ok([by_line_items, by_sessions, memory])
 }
 
 /// By line items, so many to an instance.
@@ -117,9 +119,17 @@ pub(super) async fn by_rated_items(most: usize, plan: &Plan) -> Result<Table, An
 }
 
 impl Cost {
+    const UNKNOWN: Cost = Cost { wall_us: f64::NAN, cpu_us: f64::NAN, p99_us: f64::NAN };
+
     /// Behind how much there was.
     pub(super) fn row(&self, size: usize) -> Vec<f64> {
         vec![size as f64, self.wall_us, self.cpu_us, self.p99_us]
+    }
+
+    /// The same with the cost of something else.
+    fn beside(&self, other: &Cost, size: usize) -> Vec<f64> {
+        let [own, others] = [self, other].map(|cost| [cost.wall_us, cost.cpu_us]);
+        [&[size as f64], &own[..], &others[..], &[self.p99_us, other.p99_us]].concat()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use indicatif::ProgressBar;
+use indicatif::{HumanFloatCount, ProgressBar};
 
 use crate::Anything;
 use crate::chart::{self, Series};
@@ -102,7 +102,7 @@ fn figure(value: f64) -> String {
         size if size >= 1.0 => 2,
         _ => 3,
     };
-    format!("{value:.digits$}")
+    format!("{:.digits$}", HumanFloatCount(value))
 }
 
 #[cfg(test)]
@@ -112,6 +112,6 @@ mod tests {
     #[test]
     fn figures_have_three_digits() {
         let row = [1_000_000.0, 123.4, 12.34, 1.234, 0.1234, 0.0, f64::NAN];
-        assert_eq!(shown(&row), "1000000 | 123 | 12.3 | 1.23 | 0.123 | 0 | ");
+        assert_eq!(shown(&row), "1,000,000 | 123 | 12.3 | 1.23 | 0.123 | 0 | ");
     }
 }
