@@ -27,9 +27,15 @@ load seconds='5' rounds='3':
     cargo build --profile dist --workspace
     loadtest/measure.sh {{ seconds }} {{ rounds }}
 
-# Sessions in process: `just sessions burst`, `puts`, `memory` (a million of each: 2 GiB, 3 minutes).
-sessions *what='--help':
-    cargo run --profile dist -p farebox-loadtest --bin sessions -- {{ what }}
+# farebox beside a no-op server, Redis and PostgreSQL, into docs/performance.md: about 20 minutes.
+compare *arguments:
+    cargo build --profile dist --workspace
+    target/dist/farebox-loadtest compare --output docs/performance.md {{ arguments }}
+
+# Cost, memory, start-up and disk space by size, into docs/performance.md: about half an hour, 6 GiB of memory and of disk.
+scale *arguments:
+    cargo build --profile dist -p farebox-loadtest
+    target/dist/farebox-loadtest scale --output docs/performance.md {{ arguments }}
 
 # Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
 timing *arguments:

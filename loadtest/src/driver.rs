@@ -1,14 +1,29 @@
 //! Drives a load: threads with a runtime and a share of the connections each, in a closed loop or an
 //! open one.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Anything;
+use crate::alarm::Alarm;
 use crate::measure::Measured;
 use crate::profile::Profile;
-use crate::target::Prepared;
+use crate::target::paid::CHARGE_PERIOD_MS;
+use crate::target::{Connection, Outcome, Prepared};
+use crate::workload::{Odds, Operation, Workload};
+
+/// Who has no answer by then is not going to get one.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How often the progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
 /// When a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +38,12 @@ pub enum Arrival {
     },
 }
 
-/// When it is enough.
+/// When it is enough. A storm is over when it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasting {
     /// After a time.
     Time(Duration),
-    /// After so many requests.
+    /// After so many requests, those of the warm-up among them.
     Requests(u64),
 }
 
@@ -43,21 +58,298 @@ pub struct Load {
     pub threads: usize,
     /// What begins earlier is asked, and not measured.
     pub warm_up: Duration,
-    /// When it is enough.
+    /// When it is enough; a time begins with the end of the warm-up.
     pub lasting: Lasting,
     /// Repeats what every connection asks.
     pub seed: u64,
 }
 
-/// Drives it to its end. Blocks: the generator has threads of its own.
+/// What all threads share.
+struct Course {
+    prepared: Arc<Prepared>,
+    profile: Profile,
+    load: Load,
+    odds: Arc<Odds>,
+    /// Until all connections are made and all sessions are open.
+    ready: Barrier,
+    failed: AtomicBool,
+    started: OnceLock<Instant>,
+    /// Requests that somebody took.
+    taken: AtomicU64,
+    over: AtomicBool,
+}
+
+/// Drives it to its end. Blocks: the generator has threads of its own; `runtime` is where the
+/// world was prepared.
 ///
 /// # Errors
-/// If a connection cannot be made.
+/// If a connection cannot be made, a session cannot be opened, or time does not move.
 pub fn run(
-    _prepared: &Prepared,
-    _profile: &Profile,
-    _load: &Load,
-    _progress: &ProgressBar,
+    runtime: &Handle,
+    prepared: &Arc<Prepared>,
+    profile: &Profile,
+    load: &Load,
+    progress: &ProgressBar,
 ) -> Result<Measured, Anything> {
-    Measured::new()
+    if load.connections == 0 || load.threads == 0 {
+        return Err("a load has connections and threads".into());
+    }
+    if (1..load.connections).contains(&profile.sessions) {
+        let (sessions, connections) = (profile.sessions, load.connections);
+        return Err(format!("{sessions} sessions are too few for {connections} connections").into());
+    }
+    let threads = load.threads.min(load.connections);
+    let course = Arc::new(Course {
+        prepared: Arc::clone(prepared),
+        profile: profile.clone(),
+        load: *load,
+        odds: Odds::new(profile)?,
+        ready: Barrier::new(threads + 1),
+        failed: AtomicBool::new(false),
+        started: OnceLock::new(),
+        taken: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+    });
+    let workers: Vec<_> = (0..threads)
+        .map(|thread| {
+            let course = Arc::clone(&course);
+            std::thread::spawn(move || work(&course, thread, threads))
+        })
+        .collect();
+    progress.set_message(format!("{}: connecting", profile.name));
+    course.ready.wait();
+    progress.set_message(profile.name.clone());
+    let started = course.started();
+    let storm = (profile.world.storm && !course.failed.load(Ordering::SeqCst)).then(|| {
+        let moved = runtime.block_on(prepared.advance(CHARGE_PERIOD_MS));
+        course.over.store(true, Ordering::SeqCst);
+        moved.map(|()| started.elapsed())
+    });
+    let mut measured = course.join(workers, progress)?;
+    if let Some(lasted) = storm {
+        measured.lasted = lasted?;
+    }
+    measured.unsent = course.unsent();
+    Ok(measured)
+}
+
+impl Course {
+    fn started(&self) -> Instant {
+        *self.started.get_or_init(Instant::now)
+    }
+
+    /// From when on answers are measured.
+    fn begins(&self) -> Instant {
+        self.started() + self.load.warm_up
+    }
+
+    /// When the next request is due, for whoever is free; nothing when it is enough.
+    fn take(&self) -> Option<Instant> {
+        if self.over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let due = match self.load.arrival {
+            Arrival::Closed => now,
+            Arrival::Open { per_second } => self.started() + due_after(number, per_second),
+        };
+        let goes_on = match self.load.lasting {
+            _ if self.profile.world.storm => true,
+            Lasting::Time(time) => due.max(now) < self.begins() + time,
+            Lasting::Requests(many) => number < many,
+        };
+        goes_on.then_some(due)
+    }
+
+    /// What was due in the open loop and nobody took.
+    fn unsent(&self) -> u64 {
+        let (Arrival::Open { per_second }, Lasting::Time(time)) =
+            (self.load.arrival, self.load.lasting)
+        else {
+            return 0;
+        };
+        let due = (self.load.warm_up + time).as_micros() * u128::from(per_second) / 1_000_000;
+        let due = u64::try_from(due).unwrap_or(u64::MAX);
+        due.saturating_sub(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the threads, and shows how far they are.
+    fn join(
+        &self,
+        workers: Vec<JoinHandle<Result<Measured, Anything>>>,
+        progress: &ProgressBar,
+    ) -> Result<Measured, Anything> {
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            progress.set_position(self.taken.load(Ordering::Relaxed));
+            std::thread::park_timeout(SHOWN_EVERY);
+        }
+        let mut measured = Measured::new()?;
+        for worker in workers {
+            let share = worker.join().map_err(|_| "a thread of the generator panicked")??;
+            measured.merge(&share)?;
+        }
+        Ok(measured)
+    }
+}
+
+/// How long after the start the request of this number is due.
+fn due_after(number: u64, per_second: u32) -> Duration {
+    let per_second = u64::from(per_second.max(1));
+    let rest = (number % per_second) * 1_000_000_000 / per_second;
+    Duration::from_secs(number / per_second) + Duration::from_nanos(rest)
+}
+
+/// One thread of the generator, with its share of the connections.
+fn work(course: &Arc<Course>, thread: usize, threads: usize) -> Result<Measured, Anything> {
+    let measured = Arc::new(Mutex::new(Measured::new()?));
+    let opened = open(course, (thread..course.load.connections).step_by(threads), &measured);
+    if opened.is_err() {
+        course.failed.store(true, Ordering::SeqCst);
+    }
+    course.ready.wait();
+    let (runtime, callers) = opened?;
+    if course.failed.load(Ordering::SeqCst) {
+        return Err("another thread of the generator could not begin".into());
+    }
+    let begins = course.begins();
+    let warm = runtime.spawn(async move {
+        sleep_until(begins).await;
+        thread_cpu()
+    });
+    let callers = each(&runtime, callers, Caller::drive)?;
+    let (lasted, cpu) = (begins.elapsed(), thread_cpu());
+    let warm = if warm.is_finished() { runtime.block_on(warm)? } else { cpu };
+    each(&runtime, callers, Caller::call_the_roll)?;
+    let mut measured = lock(&measured).clone();
+    (measured.lasted, measured.generator_cpu) = (lasted, cpu.saturating_sub(warm));
+    Ok(measured)
+}
+
+/// Makes the connections of a thread, and opens their sessions.
+fn open(
+    course: &Arc<Course>,
+    connections: impl Iterator<Item = usize>,
+    measured: &Arc<Mutex<Measured>>,
+) -> Result<(Runtime, Vec<Caller>), Anything> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut callers = Vec::new();
+    for number in connections {
+        let caller = Caller::new(Arc::clone(course), number, Arc::clone(measured));
+        callers.push(runtime.block_on(caller)?);
+    }
+    let callers = each(&runtime, callers, Caller::open)?;
+    Ok((runtime, callers))
+}
+
+/// Lets all callers of a thread do something at once.
+fn each<F>(
+    runtime: &Runtime,
+    callers: Vec<Caller>,
+    what: impl Fn(Caller) -> F,
+) -> Result<Vec<Caller>, Anything>
+where
+    F: Future<Output = Result<Caller, Anything>> + Send + 'static,
+{
+    runtime.block_on(async {
+        let mut tasks: JoinSet<_> = callers.into_iter().map(what).collect();
+        let mut callers = Vec::with_capacity(tasks.len());
+        while let Some(ended) = tasks.join_next().await {
+            callers.push(ended??);
+        }
+        Ok(callers)
+    })
+}
+
+fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = Duration::from_secs(time.tv_sec.try_into().unwrap_or(0));
+    seconds + Duration::from_nanos(time.tv_nsec.try_into().unwrap_or(0))
+}
+
+fn lock(measured: &Mutex<Measured>) -> std::sync::MutexGuard<'_, Measured> {
+    measured.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection and what it asks.
+struct Caller {
+    course: Arc<Course>,
+    connection: Connection,
+    workload: Workload,
+    /// That of the thread.
+    measured: Arc<Mutex<Measured>>,
+    /// What the heartbeats of a storm told of automatic charges, by slot.
+    told: Vec<i128>,
+}
+
+impl Caller {
+    async fn new(
+        course: Arc<Course>,
+        number: usize,
+        measured: Arc<Mutex<Measured>>,
+    ) -> Result<Caller, Anything> {
+        let (sessions, connections) = (course.profile.sessions, course.load.connections);
+        let sessions = sessions / connections + usize::from(number < sessions % connections);
+        let odds = Arc::clone(&course.odds);
+        let workload = Workload::new(odds, course.load.seed, u64::try_from(number)?, sessions);
+        let connection = course.prepared.connect(u64::try_from(number)?, sessions).await?;
+        Ok(Caller { course, connection, workload, measured, told: vec![0; sessions] })
+    }
+
+    async fn ask(&mut self, operation: Operation) -> Outcome {
+        let answer = timeout(ANSWER_WITHIN, self.connection.ask(operation)).await;
+        let outcome = answer.unwrap_or(Outcome::Unknown);
+        self.workload.learn(operation, &outcome);
+        if let (Operation::Heartbeat { slot }, Outcome::Granted(charged)) = (operation, outcome)
+            && let Some(told) = self.told.get_mut(slot)
+        {
+            *told += charged.most;
+        }
+        outcome
+    }
+
+    /// Creates and uses its sessions.
+    async fn open(mut self) -> Result<Caller, Anything> {
+        while let Some(operation) = self.workload.opening() {
+            let outcome = self.ask(operation).await;
+            if !matches!(outcome, Outcome::Granted(_)) {
+                return Err(format!("{operation:?} ended as {outcome:?}").into());
+            }
+            lock(&self.measured).settle(operation, outcome, self.course.profile.world.cost());
+        }
+        Ok(self)
+    }
+
+    /// Asks until it is enough.
+    async fn drive(mut self) -> Result<Caller, Anything> {
+        let (begins, cost) = (self.course.begins(), self.course.profile.world.cost());
+        let alarm = Alarm::new()?;
+        while let Some(due) = self.course.take() {
+            alarm.wait_until(due).await?;
+            let operation = self.workload.next();
+            let outcome = self.ask(operation).await;
+            let latency = due.elapsed();
+            let mut measured = lock(&self.measured);
+            measured.settle(operation, outcome, cost);
+            if due >= begins {
+                measured.count(outcome, latency);
+            }
+        }
+        Ok(self)
+    }
+
+    /// After a storm every session is heard of once more: by then it was charged exactly once.
+    async fn call_the_roll(mut self) -> Result<Caller, Anything> {
+        if !self.course.profile.world.storm {
+            return Ok(self);
+        }
+        let cost = self.course.profile.world.cost();
+        for operation in self.workload.roll_call() {
+            let outcome = self.ask(operation).await;
+            lock(&self.measured).settle(operation, outcome, cost);
+        }
+        let once = self.told.iter().filter(|told| **told == cost).count();
+        lock(&self.measured).charged_once += u64::try_from(once)?;
+        Ok(self)
+    }
 }

@@ -3,14 +3,23 @@
 
 #![allow(clippy::disallowed_types, reason = "figures, none of them an amount")]
 
+mod alarm;
+mod audit;
 mod chart;
+mod compare;
 mod document;
 mod driver;
+mod machine;
 mod measure;
 mod noop;
 mod profile;
+mod report;
+mod run;
 mod scale;
+mod servers;
 mod target;
+#[cfg(test)]
+mod tests;
 mod timing;
 mod workload;
 
@@ -33,10 +42,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs a profile against a target, and holds the answers against what was used.
+    Run(run::Run),
+    /// Measures farebox beside a no-op server, Redis and PostgreSQL, in turn, and writes it down.
+    Compare(compare::Compare),
+    /// Measures cost per request, memory, start-up and disk space by how much there is.
+    Scale(scale::Scale),
     /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
     Noop(noop::Noop),
-    /// Cost per request, memory, start-up time and disk space by how much there is.
-    Scale(scale::Scale),
     /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
     Timing(timing::Timing),
 }
@@ -44,8 +57,10 @@ enum Command {
 /// A command ends with 0 if all was well, 1 if something was found wrong, 2 if it could not run.
 fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
-        Command::Noop(noop) => noop.run(),
+        Command::Run(run) => run.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Scale(scale) => scale.run(),
+        Command::Noop(noop) => noop.run(),
         Command::Timing(timing) => timing.run(),
     };
     ended.unwrap_or_else(|error| {

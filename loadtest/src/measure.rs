@@ -4,16 +4,18 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
-use crate::target::Outcome;
 use crate::Anything;
+use crate::target::Outcome;
+use crate::workload::Operation;
 
 /// The longest latency that is told from longer ones.
 const LATENCY_MAX_NS: u64 = 120_000_000_000;
 
 /// How much was charged (+) or refunded (-), in millionths of a token, as exactly as it is known:
 /// the answer to a close, for one, does not say when the session ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Charged {
     /// At least so many.
     pub least: i128,
@@ -54,6 +56,8 @@ pub struct Measured {
     pub charged: Charged,
     /// What may have been charged besides, by requests whose outcome is unknown.
     pub unsure: Charged,
+    /// Sessions whose heartbeats told of exactly one automatic charge. Counted in a storm alone.
+    pub charged_once: u64,
     /// How long was measured.
     pub lasted: Duration,
     /// CPU time of the generator's threads meanwhile.
@@ -75,9 +79,19 @@ impl Measured {
             unsent: 0,
             charged: Charged::default(),
             unsure: Charged::default(),
+            charged_once: 0,
             lasted: Duration::ZERO,
             generator_cpu: Duration::ZERO,
         })
+    }
+
+    /// Adds what an answer charged; or may have charged, where a request costs so much.
+    pub fn settle(&mut self, operation: Operation, outcome: Outcome, cost: i128) {
+        match outcome {
+            Outcome::Granted(charged) => self.charged += charged,
+            Outcome::Unknown => self.unsure += operation.unsure(cost),
+            Outcome::Refused | Outcome::Overloaded => {}
+        }
     }
 
     /// Counts an answer that took so long.
@@ -105,6 +119,7 @@ impl Measured {
         self.unsent += other.unsent;
         self.charged += other.charged;
         self.unsure += other.unsure;
+        self.charged_once += other.charged_once;
         self.lasted = self.lasted.max(other.lasted);
         self.generator_cpu += other.generator_cpu;
         Ok(())

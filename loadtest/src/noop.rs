@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 
 use crate::Anything;
 
-/// What farebox answers to the tutorial's request, to the byte.
-const ANSWER: &[u8] = br#"{"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":10,"totalTokensCharged":30,"lineItems":[{"rate":3,"activationId":"ACT01","tokensCharged":30}],"status":{"code":"101","description":"Successfully checked out"}},{"item":"CADPrint","version":"2.0","count":2,"totalTokensCharged":14,"lineItems":[{"rate":7,"activationId":"ACT01","tokensCharged":14}],"status":{"code":"101","description":"Successfully checked out"}}],"requester":{"type":"user","value":"LisaBarry"},"correlationId":"5c8ec4fd-f17f-4657-bf09-74a97ddc9f8b"}"#;
+/// What farebox answers to the canonical request, to the byte.
+const ANSWER: &[u8] = br#"{"requestedItems":[{"item":"PhotoPrint","version":"1.0","count":10,"totalTokensCharged":30,"lineItems":[{"rate":3,"activationId":"5c8ec4fd-512-0","tokensCharged":30}],"status":{"code":"101","description":"Successfully checked out"}},{"item":"CADPrint","version":"2.0","count":2,"totalTokensCharged":14,"lineItems":[{"rate":7,"activationId":"5c8ec4fd-512-0","tokensCharged":14}],"status":{"code":"101","description":"Successfully checked out"}}],"requester":{"type":"user","value":"LisaBarry"},"correlationId":"5c8ec4fd-f17f-4657-bf09-74a97ddc9f8b"}"#;
 
 /// Where it listens.
 #[derive(Args)]
@@ -35,14 +35,20 @@ impl Noop {
     /// If it cannot listen there.
     pub fn run(self) -> Result<ExitCode, Anything> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(serve(&self.listen))?;
-        Ok(ExitCode::SUCCESS)
+        runtime.block_on(async {
+            let listener = TcpListener::bind(&self.listen).await?;
+            println!("noop listening on http://{}", listener.local_addr()?);
+            serve(listener).await?;
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 
-async fn serve(address: &str) -> io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    println!("noop listening on http://{}", listener.local_addr()?);
+/// Serves until it cannot accept any more.
+///
+/// # Errors
+/// What the system says then.
+pub async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

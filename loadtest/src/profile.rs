@@ -193,7 +193,7 @@ impl Profile {
 
 impl World {
     /// What one request costs, in millionths of a token.
-    pub fn cost_micro_tokens(&self) -> i128 {
+    pub fn cost(&self) -> i128 {
         self.requested.iter().map(|item| i128::from(item.count * item.rate) * 1_000_000).sum()
     }
 }

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use self::table::Table;
 use crate::Anything;
 use crate::document::Document;
+use crate::machine::Machine;
 
 /// The part of the document.
 const PART: &str = "scale";
@@ -82,6 +83,11 @@ impl Scale {
     pub fn run(self) -> Result<ExitCode, Anything> {
         let document = self.output.as_deref().map(|path| Document::open(path, &[PART]));
         let document = document.transpose()?;
+        let machine = Machine::here(&std::env::temp_dir())?;
+        if !machine.has_disk() {
+            return Err("temporary files are in memory: set TMPDIR to a directory on a disk".into());
+        }
+        println!("{machine}");
         let style = ProgressStyle::with_template("{msg}: {human_pos} of {human_len}, {eta} left")?;
         let plan = Plan {
             largest: self.largest.max(1),
@@ -95,7 +101,9 @@ impl Scale {
         if let (Some(mut document), Some(path)) = (document, &self.output) {
             let charts = path.with_extension("");
             let name = charts.file_name().unwrap_or_default().to_string_lossy();
-            let generated: Vec<String> = tables.iter().map(|table| table.markdown(&name)).collect();
+            let how = format!("{machine}. {} callers, {} s a point.", self.callers, self.seconds);
+            let parts = tables.iter().map(|table| table.markdown(&name));
+            let generated: Vec<String> = std::iter::once(how).chain(parts).collect();
             document.replace(PART, &generated.join("\n\n"))?;
             document.save()?;
             tables.iter().try_for_each(|table| table.draw(&charts))?;

@@ -1,7 +1,18 @@
 //! What can be asked, and what comes of it. An enum over the targets: nothing on the way of a
 //! request is behind a pointer.
 
-use std::str::FromStr;
+pub mod embedded;
+pub mod http;
+pub mod paid;
+mod peers;
+#[cfg(test)]
+mod peers_tests;
+mod postgres;
+mod redis;
+mod setting;
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
@@ -9,6 +20,7 @@ use crate::Anything;
 use crate::measure::Charged;
 use crate::profile::Profile;
 use crate::workload::Operation;
+use http::Http;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,57 +37,154 @@ pub enum Outcome {
 
 /// A place where worlds can be made.
 #[derive(Clone, Debug)]
-pub enum Target {}
+pub enum Target {
+    /// A server; also the no-op server.
+    Http(Http),
+    /// A broker in this process.
+    Embedded,
+    /// A Redis of this URL.
+    Redis(String),
+    /// A PostgreSQL of this URL.
+    Postgres(String),
+}
 
 /// A world that was made there.
-pub enum Prepared {}
+pub enum Prepared {
+    /// In a server.
+    Http(Arc<http::Prepared>),
+    /// In this process.
+    Embedded(Arc<embedded::Prepared>),
+    /// In Redis.
+    Redis(Arc<redis::Prepared>),
+    /// In PostgreSQL.
+    Postgres(Arc<postgres::Prepared>),
+}
 
 /// One caller in it, with one request at a time.
-pub enum Connection {}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(address: &str) -> Result<Target, String> {
-        Err(format!("`{address}` is no target"))
-    }
+pub enum Connection {
+    /// To a server.
+    Http(http::Connection),
+    /// To a broker in this process.
+    Embedded(embedded::Connection),
+    /// To Redis.
+    Redis(redis::Connection),
+    /// To PostgreSQL.
+    Postgres(postgres::Connection),
 }
 
 impl Target {
+    /// The target of an address; `token` is for farebox over HTTP.
+    ///
+    /// # Errors
+    /// If there is no such kind of target, or the token is wanting.
+    pub fn new(address: &str, token: Option<String>) -> Result<Target, Anything> {
+        match address.split_once("://") {
+            None if address == "embedded" => Ok(Target::Embedded),
+            Some(("http", place)) => {
+                let token = token.ok_or("farebox wants a token of administration")?;
+                Ok(Target::Http(Http { address: resolved(place)?, token: Some(token) }))
+            }
+            Some(("noop", place)) => {
+                Ok(Target::Http(Http { address: resolved(place)?, token: None }))
+            }
+            Some(("redis", _)) => Ok(Target::Redis(address.to_owned())),
+            Some(("postgres", _)) => Ok(Target::Postgres(address.to_owned())),
+            _ => Err(format!("`{address}` is no target: {TARGETS}").into()),
+        }
+    }
+
     /// Makes the world of a profile.
     ///
     /// # Errors
     /// If it cannot be made there, and why.
     pub async fn prepare(
         &self,
-        _profile: &Profile,
-        _progress: &ProgressBar,
+        profile: &Profile,
+        progress: &ProgressBar,
     ) -> Result<Prepared, Anything> {
-        match *self {}
+        progress.set_message(format!("{}: preparing", profile.name));
+        Ok(match self {
+            Target::Http(http) => Prepared::Http(Arc::new(http.prepare(profile, progress).await?)),
+            Target::Embedded => {
+                Prepared::Embedded(Arc::new(embedded::prepare(profile, progress).await?))
+            }
+            Target::Redis(url) => Prepared::Redis(Arc::new(redis::prepare(url, profile).await?)),
+            Target::Postgres(url) => {
+                Prepared::Postgres(Arc::new(postgres::prepare(url, profile).await?))
+            }
+        })
     }
 }
 
+/// What addresses there are.
+pub const TARGETS: &str = "http://HOST:PORT, noop://HOST:PORT, embedded, redis://HOST:PORT, \
+                           postgres://USER@HOST:PORT/DATABASE[?procedure]";
+
+fn resolved(place: &str) -> Result<std::net::SocketAddr, Anything> {
+    let mut found = place.trim_end_matches('/').to_socket_addrs()?;
+    found.next().ok_or_else(|| format!("`{place}` has no address").into())
+}
+
 impl Prepared {
-    /// A connection, made in the runtime that uses it.
+    /// A connection with so many slots for sessions, made in the runtime that uses it; the number
+    /// tells it from the others.
     ///
     /// # Errors
     /// If there is none to be had.
-    pub async fn connect(&self) -> Result<Connection, Anything> {
-        match *self {}
+    pub async fn connect(&self, number: u64, sessions: usize) -> Result<Connection, Anything> {
+        Ok(match self {
+            Prepared::Http(http) => Connection::Http(http.connect(number, sessions)),
+            Prepared::Embedded(embedded) => Connection::Embedded(embedded.connect(sessions)),
+            Prepared::Redis(redis) => Connection::Redis(redis.connect().await?),
+            Prepared::Postgres(postgres) => Connection::Postgres(postgres.connect().await?),
+        })
     }
 
-    /// What all line items have used, in millionths of a token; `None` where nobody counts.
+    /// What all line items have used and hold, in millionths of a token; `None` where nobody counts.
     ///
     /// # Errors
     /// If it cannot be asked for.
     pub async fn used(&self) -> Result<Option<i128>, Anything> {
-        match *self {}
+        match self {
+            Prepared::Http(http) => http.used().await,
+            Prepared::Embedded(embedded) => embedded.used().await.map(Some),
+            Prepared::Redis(redis) => redis.used().await.map(Some),
+            Prepared::Postgres(postgres) => postgres.used().await.map(Some),
+        }
+    }
+
+    /// Moves time on, and waits until everything that falls due is durable.
+    ///
+    /// # Errors
+    /// If time is not ours to move.
+    pub async fn advance(&self, ms: u64) -> Result<(), Anything> {
+        match self {
+            Prepared::Http(http) => http.advance(ms).await,
+            Prepared::Embedded(embedded) => embedded.advance(ms).await,
+            Prepared::Redis(_) | Prepared::Postgres(_) => Err("a peer's time is not ours".into()),
+        }
+    }
+
+    /// Ends what was begun for it.
+    ///
+    /// # Errors
+    /// If it ends badly.
+    pub async fn close(&self) -> Result<(), Anything> {
+        match self {
+            Prepared::Http(_) | Prepared::Redis(_) | Prepared::Postgres(_) => Ok(()),
+            Prepared::Embedded(embedded) => embedded.close().await,
+        }
     }
 }
 
 impl Connection {
     /// Asks, and waits for what comes of it. A connection that broke is made again by the next.
-    pub async fn ask(&mut self, _operation: Operation) -> Outcome {
-        match *self {}
+    pub async fn ask(&mut self, operation: Operation) -> Outcome {
+        match self {
+            Connection::Http(http) => http.ask(operation).await,
+            Connection::Embedded(embedded) => embedded.ask(operation).await,
+            Connection::Redis(redis) => redis.ask(operation).await,
+            Connection::Postgres(postgres) => postgres.ask(operation).await,
+        }
     }
 }

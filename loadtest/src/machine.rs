@@ -1,0 +1,209 @@
+//! What a machine is and can do: its description, CPU time of a server there, and what its disk
+//! takes for a sync, alone and as a group commit. Durable figures mean nothing without those.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use farebox::env::{Clock, SystemClock};
+use hdrhistogram::Histogram;
+use procfs::Current;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::Anything;
+
+/// What a sync is measured with: one block, as a small batch is.
+const BLOCK_BYTES: u64 = 4_096;
+/// Written ahead, so that no sync has to make a file longer, as in farebox's journal.
+const FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What is measured on, and when.
+pub struct Machine {
+    date: String,
+    cpu: String,
+    cores: usize,
+    memory_gib: u64,
+    kernel: String,
+    file_system: String,
+}
+
+impl Machine {
+    /// This one, with the file system that a directory is on.
+    pub fn here(directory: &Path) -> Result<Machine, Anything> {
+        let now = SystemClock::new().system().date_time();
+        let cpus = procfs::CpuInfo::current()?;
+        let memory = procfs::Meminfo::current()?;
+        Ok(Machine {
+            date: format!("{}-{:02}-{:02}", now.year, now.month, now.day),
+            cpu: cpus.model_name(0).unwrap_or("an unnamed processor").trim().to_owned(),
+            cores: cpus.num_cores(),
+            memory_gib: memory.mem_total.div_ceil(1 << 30),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            file_system: file_system(directory)?,
+        })
+    }
+
+    /// Whether the directory is on a disk at all: in memory every sync is free.
+    pub fn has_disk(&self) -> bool {
+        self.file_system != "tmpfs" && self.file_system != "ramfs"
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { date, cpu, cores, memory_gib, kernel, file_system } = self;
+        write!(
+            f,
+            "{date}, farebox {}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}, {file_system}",
+            env!("CARGO_PKG_VERSION")
+        )
+    }
+}
+
+/// The type of the file system that is mounted nearest above a directory.
+fn file_system(directory: &Path) -> Result<String, Anything> {
+    let directory = directory.canonicalize()?;
+    let mounts = procfs::process::Process::myself()?.mountinfo()?;
+    let above = mounts.into_iter().filter(|mount| directory.starts_with(&mount.mount_point));
+    let nearest = above.max_by_key(|mount| mount.mount_point.components().count());
+    Ok(nearest.ok_or("nothing is mounted at `/`")?.fs_type)
+}
+
+/// CPU time that a process, its children and theirs have taken, with those that have ended.
+pub fn cpu_time(process: u32) -> Result<Duration, Anything> {
+    let process = i32::try_from(process)?;
+    // Whoever ends between the list and the look at it is counted by its parent.
+    let stats: Vec<_> =
+        procfs::process::all_processes()?.flatten().filter_map(|one| one.stat().ok()).collect();
+    let mut family = HashSet::from([process]);
+    loop {
+        let known = family.len();
+        let children = stats.iter().filter(|stat| family.contains(&stat.ppid));
+        let children: Vec<i32> = children.map(|stat| stat.pid).collect();
+        family.extend(children);
+        if family.len() == known {
+            break;
+        }
+    }
+    let ticks = stats.iter().filter(|stat| family.contains(&stat.pid)).map(|stat| {
+        let of_ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
+        stat.utime + stat.stime + of_ended
+    });
+    Ok(Duration::from_millis(ticks.sum::<u64>() * 1_000 / procfs::ticks_per_second()))
+}
+
+/// How long `fdatasync` takes after one block, again and again, in nanoseconds.
+pub fn sync_latency(directory: &Path, lasting: Duration) -> Result<Histogram<u64>, Anything> {
+    let file = written_ahead(directory)?;
+    let block = vec![1; usize::try_from(BLOCK_BYTES)?];
+    let mut latency = Histogram::new(3)?;
+    let (began, mut offset) = (Instant::now(), 0);
+    while began.elapsed() < lasting {
+        let asked = Instant::now();
+        file.write_all_at(&block, offset)?;
+        file.sync_data()?;
+        latency.saturating_record(u64::try_from(asked.elapsed().as_nanos())?);
+        offset = (offset + BLOCK_BYTES) % FILE_BYTES;
+    }
+    Ok(latency)
+}
+
+/// Records a second that so many callers append to a file in group commits, each waiting until its
+/// own is synced: what queues up during one sync shares the next, and nothing else is done at all.
+pub fn group_commit(
+    directory: &Path,
+    callers: usize,
+    record_bytes: usize,
+    lasting: Duration,
+) -> Result<f64, Anything> {
+    let file = written_ahead(directory)?;
+    let (append, mut queue) = mpsc::channel::<oneshot::Sender<()>>(callers);
+    let records = vec![1; callers * record_bytes];
+    let committer = std::thread::spawn(move || -> std::io::Result<()> {
+        let (mut batch, mut offset) = (Vec::with_capacity(callers), 0);
+        loop {
+            let waiting = queue.blocking_recv_many(&mut batch, callers);
+            let Some(bytes) = records.get(..waiting * record_bytes) else { break };
+            if waiting == 0 {
+                break; // All callers have gone.
+            }
+            let length = bytes.len() as u64;
+            offset = if offset + length > FILE_BYTES { 0 } else { offset };
+            file.write_all_at(bytes, offset)?;
+            file.sync_data()?;
+            offset += length;
+            for caller in batch.drain(..) {
+                let _ = caller.send(()); // It waits for this.
+            }
+        }
+        Ok(())
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
+    let (began, mut tasks) = (Instant::now(), tokio::task::JoinSet::new());
+    for _ in 0..callers {
+        let append = append.clone();
+        tasks.spawn_on(
+            async move {
+                let mut appended = 0_u64;
+                while began.elapsed() < lasting {
+                    let (synced, until) = oneshot::channel();
+                    if append.send(synced).await.is_err() || until.await.is_err() {
+                        break; // The committer says why.
+                    }
+                    appended += 1;
+                }
+                appended
+            },
+            runtime.handle(),
+        );
+    }
+    drop(append);
+    let appended: u64 = runtime.block_on(tasks.join_all()).into_iter().sum();
+    let lasted = began.elapsed();
+    committer.join().map_err(|_| "the committer panicked")??;
+    Ok(appended as f64 / lasted.as_secs_f64())
+}
+
+/// A new file without a name, its bytes on the disk.
+fn written_ahead(directory: &Path) -> Result<File, Anything> {
+    let file = tempfile::tempfile_in(directory)?;
+    file.write_all_at(&vec![0; usize::try_from(FILE_BYTES)?], 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_says_what_it_is() {
+        let machine = Machine::here(&std::env::temp_dir()).unwrap();
+        let said = machine.to_string();
+        assert!(said.contains(" cores, ") && said.contains("Linux "), "{said}");
+        assert!(!machine.file_system.is_empty());
+        assert_eq!(file_system(Path::new("/proc")).unwrap(), "proc");
+    }
+
+    #[test]
+    fn the_time_of_children_counts_while_they_live_and_when_they_are_gone() {
+        let before = cpu_time(std::process::id()).unwrap();
+        let busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let ended = std::process::Command::new("sh").args(["-c", busy]).status().unwrap();
+        assert!(ended.success());
+        let after = cpu_time(std::process::id()).unwrap();
+        assert!(after > before, "{before:?} to {after:?}");
+    }
+
+    #[test]
+    fn a_disk_syncs_and_commits_in_groups() {
+        let home = tempfile::tempdir().unwrap();
+        let moment = Duration::from_millis(20);
+        assert!(!sync_latency(home.path(), moment).unwrap().is_empty());
+        assert!(group_commit(home.path(), 10, 150, moment).unwrap() > 0.0);
+    }
+}

@@ -1,0 +1,129 @@
+//! `run`: one profile against one target, measured and audited.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::Anything;
+use crate::audit::Audit;
+use crate::driver::{self, Arrival, Lasting, Load};
+use crate::measure::Measured;
+use crate::profile::Profile;
+use crate::report::Report;
+use crate::target::{TARGETS, Target};
+
+/// What is run, where, and how.
+#[derive(Args)]
+pub struct Run {
+    /// The name of a profile, or the path of its TOML file.
+    profile: String,
+    /// Where it is asked.
+    #[arg(help = format!("Where it is asked: {TARGETS}"))]
+    target: String,
+    /// Callers, with one request at a time each; as many as the profile says, unless said.
+    #[arg(long)]
+    connections: Option<usize>,
+    /// Threads of the generator.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Requests a second, whether or not those before them were answered (open loop); as the
+    /// profile says, unless said.
+    #[arg(long)]
+    per_second: Option<u32>,
+    /// What is asked in the first seconds is not measured.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    warm_up: u64,
+    /// How long is measured.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Ends after so many requests instead, those of the warm-up among them.
+    #[arg(long, conflicts_with = "seconds")]
+    requests: Option<u64>,
+    /// Repeats what every connection asks.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A file with a token of administration, for farebox over HTTP.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The token itself.
+    #[arg(long, env = "FAREBOX_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// Also writes the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Run {
+    /// Prints the report. Exit status 1 if the audit fails.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn run(self) -> Result<ExitCode, Anything> {
+        let profile = Profile::load(&self.profile)?;
+        let token = match &self.token_file {
+            Some(file) => Some(std::fs::read_to_string(file)?.trim().to_owned()),
+            None => self.token.clone(),
+        };
+        let target = Target::new(&self.target, token)?;
+        let load = Load {
+            arrival: match self.per_second.or(profile.per_second) {
+                Some(per_second) => Arrival::Open { per_second },
+                None => Arrival::Closed,
+            },
+            connections: self.connections.unwrap_or(profile.connections),
+            threads: self.threads,
+            warm_up: Duration::from_secs(self.warm_up),
+            lasting: match self.requests {
+                Some(many) => Lasting::Requests(many),
+                None => Lasting::Time(Duration::from_secs(self.seconds)),
+            },
+            seed: self.seed,
+        };
+        let runtime = Runtime::new()?;
+        let progress = bar()?;
+        let (measured, audit) = audited(runtime.handle(), &target, &profile, &load, &progress)?;
+        progress.finish_and_clear();
+        let report = Report::new(&profile, &self.target, &load, &measured, audit);
+        println!("{report}");
+        if let Some(file) = &self.json {
+            std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+        }
+        Ok(if audit.agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Makes a world, drives a load in it, and holds the answers against what was used.
+///
+/// # Errors
+/// If any of it cannot be done. An audit that fails is no error.
+pub fn audited(
+    runtime: &Handle,
+    target: &Target,
+    profile: &Profile,
+    load: &Load,
+    progress: &ProgressBar,
+) -> Result<(Measured, Audit), Anything> {
+    let prepared = Arc::new(runtime.block_on(target.prepare(profile, progress))?);
+    let before = runtime.block_on(prepared.used())?;
+    let measured = driver::run(runtime, &prepared, profile, load, progress)?;
+    let used = before.zip(runtime.block_on(prepared.used())?);
+    runtime.block_on(prepared.close())?;
+    let stormed = profile.world.storm.then_some(profile.sessions);
+    let stormed = stormed.map(u64::try_from).transpose()?;
+    let audit = Audit::new(used, &measured, stormed);
+    Ok((measured, audit))
+}
+
+/// A bar that shows how much was prepared, then how many requests were sent.
+///
+/// # Errors
+/// None that could happen: its template is a constant.
+pub fn bar() -> Result<ProgressBar, Anything> {
+    let style = ProgressStyle::with_template("{elapsed_precise} {msg}: {human_pos}")?;
+    Ok(ProgressBar::new_spinner().with_style(style))
+}

@@ -1,0 +1,100 @@
+//! The peers do what farebox does with a one-off request, on real servers: they charge, once under a
+//! key, split what one line item does not have, and deny what is not there. Skipped, with a word,
+//! where a server is not installed.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{postgres, redis};
+use crate::Anything;
+use crate::profile::Profile;
+use crate::servers::{Kind, Server};
+
+/// Where every request costs 44 tokens, and an instance has 150 in three line items.
+fn profile() -> Profile {
+    let mut profile = Profile::load("spill").expect("it is built in");
+    profile.world.instances = 2;
+    profile.world.line_items = vec![0, 50, 100];
+    profile
+}
+
+fn server(kind: Kind) -> Option<Server> {
+    match kind.check() {
+        Ok(()) => Some(kind.start().expect("what is installed starts")),
+        Err(missing) => {
+            eprintln!("skipped: {missing}");
+            None
+        }
+    }
+}
+
+/// Charges with these keys, one after the other, and looks at the answers.
+async fn check(
+    mut charge: impl AsyncFnMut(usize, Option<Uuid>) -> Result<String, Anything>,
+    expected: [(Option<u128>, &str); 6],
+) {
+    for (position, (key, answer)) in expected.into_iter().enumerate() {
+        let said = charge(0, key.map(Uuid::from_u128)).await.expect("it answers");
+        assert_eq!(said, answer, "request {position}");
+    }
+}
+
+/// With splitting: the second request takes the first line item's rest.
+const SPLIT: [(Option<u128>, &str); 6] = [
+    (None, "L0-1=44"),
+    (Some(1), "L0-1=6 L0-2=38"),
+    (Some(1), "L0-1=6 L0-2=38"),
+    (None, "L0-2=44"),
+    (Some(2), ""),
+    (Some(2), ""),
+];
+/// Without: what is left of a line item stays there.
+const WHOLE: [(Option<u128>, &str); 6] = [
+    (None, "L0-1=44"),
+    (Some(1), "L0-2=44"),
+    (Some(1), "L0-2=44"),
+    (None, "L0-2=44"),
+    (Some(2), ""),
+    (Some(2), ""),
+];
+
+#[tokio::test]
+async fn redis_charges_once_splits_and_runs_dry() {
+    let Some(server) = server(Kind::Redis) else { return };
+    let prepared = Arc::new(redis::prepare(&server.url(), &profile()).await.unwrap());
+    let mut connection = prepared.connect().await.unwrap();
+    check(async |instance, key| connection.charge(instance, key).await, SPLIT).await;
+    assert_eq!(prepared.used().await.unwrap(), 3 * 44_000_000);
+
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let mut connection = prepared.connect().await.unwrap();
+        callers.spawn(async move { connection.charge(1, None).await.unwrap() });
+    }
+    let granted = callers.join_all().await.iter().filter(|answer| !answer.is_empty()).count();
+    assert_eq!(granted, 3);
+    assert_eq!(prepared.used().await.unwrap(), 6 * 44_000_000);
+}
+
+#[tokio::test]
+async fn postgresql_charges_once_splits_and_runs_dry() {
+    let Some(server) = server(Kind::Postgres) else { return };
+    for (ending, expected) in [("", WHOLE), ("?procedure", SPLIT)] {
+        let url = server.url() + ending;
+        let prepared = Arc::new(postgres::prepare(&url, &profile()).await.unwrap());
+        let mut connection = prepared.connect().await.unwrap();
+        check(async |instance, key| connection.charge(instance, key).await, expected).await;
+        assert_eq!(prepared.used().await.unwrap(), 3 * 44_000_000, "{url}");
+
+        let mut callers = JoinSet::new();
+        for _ in 0..8 {
+            let mut connection = prepared.connect().await.unwrap();
+            callers.spawn(async move { connection.charge(1, None).await.unwrap() });
+        }
+        let granted = callers.join_all().await.iter().filter(|answer| !answer.is_empty()).count();
+        assert_eq!(granted, 3, "{url}");
+        assert_eq!(prepared.used().await.unwrap(), 6 * 44_000_000, "{url}");
+    }
+}

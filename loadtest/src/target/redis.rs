@@ -1,0 +1,161 @@
+//! Redis as a target: one script does what farebox does with a one-off request.
+
+use std::sync::Arc;
+
+use futures_util::{SinkExt, StreamExt};
+use redis::aio::MultiplexedConnection;
+use redis::{Client, ConnectionAddr, ValueCodec, cmd, from_redis_value};
+use tokio::net::TcpStream;
+use tokio_util::codec::Framed;
+use uuid::Uuid;
+
+use crate::Anything;
+use crate::profile::Profile;
+use crate::target::Outcome;
+use crate::target::peers::{self, Request};
+use crate::workload::Operation;
+
+const SCRIPT: &str = include_str!("redis.lua");
+/// How long an answer is kept under its key, as in farebox.
+const KEPT_SECONDS: u64 = 86_400;
+
+/// A world that was made there.
+pub struct Prepared {
+    client: Client,
+    /// `host:port`.
+    address: String,
+    /// What the keys of this world begin with.
+    prefix: String,
+    script_sha: String,
+    request: Request,
+    /// The commands without an idempotency key, one for each instance, as they are sent.
+    packed: Vec<Vec<u8>>,
+    /// What all line items had at first.
+    tokens: i128,
+}
+
+/// One caller. It speaks the protocol itself: the client's task and channel would cost the cores
+/// that Redis needs.
+pub struct Connection {
+    prepared: Arc<Prepared>,
+    framed: Option<Framed<TcpStream, ValueCodec>>,
+}
+
+/// Makes the world of a profile beside those that are there.
+///
+/// # Errors
+/// If Redis is not there, or the profile asks for what it cannot do.
+pub async fn prepare(url: &str, profile: &Profile) -> Result<Prepared, Anything> {
+    let request = Request::of(profile)?;
+    let client = Client::open(url)?;
+    let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() else {
+        return Err(format!("`{url}` is not redis://HOST:PORT").into());
+    };
+    let address = format!("{host}:{port}");
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let number: u64 = cmd("INCR").arg("worlds").query_async(&mut connection).await?;
+    let script_sha = cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
+    let (prefix, packed, tokens) = (format!("world:{number}"), Vec::new(), 0);
+    let mut world = Prepared { client, address, prefix, script_sha, request, packed, tokens };
+    for instance in 0..profile.world.instances {
+        world.make_instance(&mut connection, instance, &profile.world.line_items).await?;
+    }
+    Ok(world)
+}
+
+impl Prepared {
+    /// A caller in it.
+    ///
+    /// # Errors
+    /// If Redis takes no connection.
+    pub async fn connect(self: &Arc<Prepared>) -> Result<Connection, Anything> {
+        Ok(Connection { prepared: Arc::clone(self), framed: Some(self.open().await?) })
+    }
+
+    /// See [`crate::target::Prepared::used`].
+    ///
+    /// # Errors
+    /// If Redis does not say.
+    pub async fn used(&self) -> Result<i128, Anything> {
+        let mut connection = self.client.get_multiplexed_async_connection().await?;
+        let mut left = 0;
+        for instance in 0..self.packed.len() {
+            let key = self.key("left", instance);
+            let tokens: Vec<i64> = cmd("HVALS").arg(key).query_async(&mut connection).await?;
+            left += tokens.into_iter().map(i128::from).sum::<i128>();
+        }
+        Ok((self.tokens - left) * 1_000_000)
+    }
+
+    async fn open(&self) -> Result<Framed<TcpStream, ValueCodec>, Anything> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Framed::new(stream, ValueCodec::default()))
+    }
+
+    async fn make_instance(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        instance: usize,
+        line_items: &[u64],
+    ) -> Result<(), Anything> {
+        let mut pipe = redis::pipe();
+        for (place, tokens) in line_items.iter().enumerate() {
+            let id = format!("L{instance}-{place}");
+            pipe.cmd("RPUSH").arg(self.key("order", instance)).arg(&id);
+            pipe.cmd("HSET").arg(self.key("left", instance)).arg(&id).arg(*tokens);
+        }
+        pipe.exec_async(connection).await?;
+        self.packed.push(self.command(instance, None));
+        self.tokens += line_items.iter().copied().map(i128::from).sum::<i128>();
+        Ok(())
+    }
+
+    fn key(&self, what: &str, instance: usize) -> String {
+        format!("{}:{what}:{instance}", self.prefix)
+    }
+
+    /// The command that charges, as it is sent.
+    fn command(&self, instance: usize, key: Option<Uuid>) -> Vec<u8> {
+        let Prepared { prefix, script_sha, request, .. } = self;
+        let mut command = cmd("EVALSHA");
+        command.arg(script_sha).arg(3 + usize::from(key.is_some()));
+        command.arg(self.key("order", instance)).arg(self.key("left", instance));
+        command.arg(format!("{prefix}:log"));
+        if let Some(key) = key {
+            command.arg(format!("{prefix}:answer:{key}"));
+        }
+        command.arg(request.cost_tokens).arg(&request.logged).arg(KEPT_SECONDS);
+        command.get_packed_command()
+    }
+}
+
+impl Connection {
+    /// See [`crate::target::Connection::ask`].
+    pub async fn ask(&mut self, operation: Operation) -> Outcome {
+        let Operation::OneOff { instance } = operation else {
+            return Outcome::Refused; // No profile that was prepared has any other.
+        };
+        let key = self.prepared.request.key();
+        match self.charge(instance, key).await {
+            Ok(answer) => peers::outcome(&answer),
+            Err(_) => Outcome::Unknown,
+        }
+    }
+
+    /// Charges an instance once, under a key if there is one, and says what the script answers.
+    pub async fn charge(&mut self, instance: usize, key: Option<Uuid>) -> Result<String, Anything> {
+        let command = match (key, self.prepared.packed.get(instance)) {
+            (None, Some(packed)) => packed.clone(),
+            (key, _) => self.prepared.command(instance, key),
+        };
+        let mut framed = match self.framed.take() {
+            Some(framed) => framed,
+            None => self.prepared.open().await?,
+        };
+        framed.send(command).await?;
+        let answer = framed.next().await.ok_or("Redis hung up")??.extract_error()?;
+        self.framed = Some(framed); // Only if it still works.
+        Ok(from_redis_value(answer)?)
+    }
+}

@@ -1,0 +1,205 @@
+//! Every profile, small, against the library and against a server in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox::auth::{Role, TokenRequest, Verifier, generate_key_pair, sign};
+use farebox::broker::{Broker, Options};
+use farebox::domain::keys::{KeyClass, NewKey};
+use farebox::env::{Clock, SystemClock, TestClock};
+use farebox::http::{Limits, Server, serve};
+use indicatif::ProgressBar;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+use crate::audit::Audit;
+use crate::driver::{Arrival, Lasting, Load};
+use crate::measure::{Charged, Measured};
+use crate::noop;
+use crate::profile::Profile;
+use crate::run::audited;
+use crate::target::{Outcome, Target};
+use crate::workload::{Odds, Workload};
+
+const REQUESTS: u64 = 400;
+const CONNECTIONS: usize = 8;
+
+/// The profile, with fewer of everything.
+fn small(name: &str) -> Profile {
+    let mut profile = Profile::load(name).expect("a profile");
+    profile.world.instances = profile.world.instances.min(10);
+    profile.sessions = profile.sessions.min(40);
+    profile
+}
+
+fn run(runtime: &Runtime, target: &Target, profile: &Profile) -> (Measured, Audit) {
+    let load = Load {
+        arrival: match profile.per_second {
+            Some(_) => Arrival::Open { per_second: u32::MAX }, // All of it is due at once.
+            None => Arrival::Closed,
+        },
+        connections: CONNECTIONS,
+        threads: 2,
+        warm_up: Duration::ZERO,
+        lasting: Lasting::Requests(REQUESTS),
+        seed: 7,
+    };
+    let bar = ProgressBar::hidden();
+    audited(runtime.handle(), target, profile, &load, &bar).expect("it can be run")
+}
+
+fn check(runtime: &Runtime, target: &Target, profile: &Profile) {
+    let (measured, audit) = run(runtime, target, profile);
+    let name = &profile.name;
+    assert!(audit.agrees, "{name}: {audit}");
+    assert_eq!((measured.overloaded, measured.unknown), (0, 0), "{name}");
+    let expected = match name.as_str() {
+        "refusals" => (0, REQUESTS),
+        "storm" => (measured.latency.len(), 0),
+        _ => (REQUESTS, 0),
+    };
+    assert_eq!((measured.granted, measured.refused), expected, "{name}");
+    if profile.has_only_one_offs() {
+        let expected = i128::from(measured.granted) * profile.world.cost();
+        assert_eq!(audit.answers, Charged::exactly(expected), "{name}");
+    }
+}
+
+fn runtime() -> Runtime {
+    Runtime::new().expect("a runtime")
+}
+
+/// farebox on a loopback port; under a clock that is moved by hand, if there is to be a storm.
+async fn server(storm: bool) -> Target {
+    let clock = Arc::new(SystemClock::new());
+    let standing = Arc::new(TestClock::new(clock.system()));
+    let mut options = Options::memory();
+    if storm {
+        options.clock = Arc::clone(&standing) as _;
+    }
+    let broker = Broker::open(options).await.expect("a broker in memory").broker;
+    let pair = generate_key_pair().expect("a key pair");
+    let id = "administration".parse().expect("an id");
+    let key = NewKey { id, class: KeyClass::Administration, pem: pair.public_pem.clone() };
+    broker.register_keys(vec![key]).await.expect("a good key");
+    let request = TokenRequest {
+        role: Role::Administration,
+        instances: Vec::new(),
+        expires_in: Duration::from_secs(86_400),
+        issuer: "farebox".to_owned(),
+        now: clock.system(),
+        key_id: "administration".to_owned(),
+    };
+    let token = sign(&pair.private_pem, &request).expect("a token");
+    let verifier = Arc::new(Verifier::new(None, clock));
+    broker.supply_keys(&verifier).expect("good keys");
+    let server = Server::new(broker, verifier, Arc::new(String::new), Limits::default());
+    let server = if storm { server.with_test_clock(standing) } else { server };
+    let (listener, address) = listener().await;
+    tokio::spawn(serve(listener, Arc::new(server), std::future::pending()));
+    Target::new(&format!("http://{address}"), Some(token)).expect("a target")
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+#[test]
+fn every_profile_runs_in_the_library() {
+    let runtime = runtime();
+    for name in Profile::names().filter(|name| *name != "keyed") {
+        check(&runtime, &Target::Embedded, &small(name));
+    }
+}
+
+#[test]
+fn every_profile_runs_over_http() {
+    let runtime = runtime();
+    let [ordinary, storm] = [false, true].map(|storm| runtime.block_on(server(storm)));
+    for name in Profile::names() {
+        let profile = small(name);
+        let target = if profile.world.storm { &storm } else { &ordinary };
+        check(&runtime, target, &profile);
+    }
+}
+
+#[test]
+fn the_no_op_server_grants_everything_and_nobody_counts() {
+    let runtime = runtime();
+    let (listener, address) = runtime.block_on(listener());
+    runtime.spawn(noop::serve(listener));
+    let target = Target::new(&format!("noop://{address}"), None).expect("a target");
+    let (measured, audit) = run(&runtime, &target, &small("canonical"));
+    assert_eq!((measured.granted, audit.used), (REQUESTS, None));
+    assert_eq!(measured.charged, Charged::exactly(44_000_000 * i128::from(REQUESTS)));
+}
+
+/// Passes everything on, and answers that an item cost 31 tokens where it cost 30.
+async fn lie(listener: TcpListener, truth: SocketAddr) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut server = TcpStream::connect(truth).await?;
+            let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+            loop {
+                tokio::select! {
+                    biased;
+                    read = server.read(&mut answered) => {
+                        let text = String::from_utf8_lossy(&answered[..read?]);
+                        let text = text.replace("Charged\":30,", "Charged\":31,");
+                        client.write_all(text.as_bytes()).await?;
+                    }
+                    read = client.read(&mut asked) => match read? {
+                        0 => return Ok::<_, std::io::Error>(()),
+                        read => server.write_all(&asked[..read]).await?,
+                    },
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn the_audit_fails_when_the_answers_lie() {
+    let runtime = runtime();
+    let Target::Http(mut http) = runtime.block_on(server(false)) else { panic!("a server") };
+    let (listener, address) = runtime.block_on(listener());
+    runtime.spawn(lie(listener, http.address));
+    http.address = address;
+    for name in ["canonical", "sessions"] {
+        let (measured, audit) = run(&runtime, &Target::Http(http.clone()), &small(name));
+        assert_eq!(measured.unknown, 0, "{name}");
+        assert!(!audit.agrees, "{name}: {audit}");
+    }
+}
+
+#[test]
+fn the_same_seed_asks_the_same() {
+    for name in Profile::names() {
+        let profile = small(name);
+        let asked = |seed: u64, connection: u64| {
+            let odds = Odds::new(&profile).expect("good weights");
+            let mut workload = Workload::new(odds, seed, connection, 5);
+            let granted = Outcome::Granted(Charged::default());
+            let mut asked = Vec::new();
+            while let Some(operation) = workload.opening() {
+                workload.learn(operation, &granted);
+                asked.push(operation);
+            }
+            for _ in 0..200 {
+                let operation = workload.next();
+                workload.learn(operation, &granted);
+                asked.push(operation);
+            }
+            asked
+        };
+        assert_eq!(asked(1, 2), asked(1, 2), "{name}");
+        if name != "hot" {
+            assert_ne!(asked(1, 2), asked(2, 2), "{name}");
+            assert_ne!(asked(1, 2), asked(1, 3), "{name}");
+        }
+    }
+}
