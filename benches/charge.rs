@@ -1,5 +1,5 @@
-//! What a decision costs: reckoning with amounts, and the charging algorithm over one plentiful line
-//! item, and over line items that are nearly used up.
+//! What a decision costs: reckoning with amounts, and the charging algorithm over one plentiful
+//! line item, and over line items that are nearly used up.
 
 use std::hint::black_box;
 use std::sync::Arc;

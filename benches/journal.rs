@@ -1,5 +1,5 @@
-//! What the journal costs: so many records appended, written and synced as one batch, on a directory
-//! and in memory.
+//! What the journal costs: so many records appended, written and synced as one batch, on a
+//! directory and in memory.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};

@@ -31,7 +31,8 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Args)]
 pub struct Scale {
     /// The most line items, and live sessions; five times and ten times as many records in the
-    /// longest journals. The default takes about half an hour; 1000, at half a second each, a minute.
+    /// longest journals. The default takes about half an hour; 1000, at half a second each, a
+    /// minute.
     #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER")]
     largest: usize,
     /// Callers who each wait for their answer before they ask again.

@@ -26,8 +26,9 @@ pub(super) struct Cost {
     p99_us: f64,
 }
 
-/// By line items, 1,000 to an instance, and then, in the same world, by live sessions; and what each
-/// takes of memory: in one world, so that it is not taken from what another left to the allocator.
+/// By line items, 1,000 to an instance, and then, in the same world, by live sessions; and what
+/// each takes of memory: in one world, so that it is not taken from what another left to the
+/// allocator.
 pub(super) async fn of_a_growing_world(plan: &Plan) -> Result<[Table; 3], Anything> {
     let home = tempfile::tempdir()?;
     let mut world = World::new(home.path(), plan.snapshot_every).await?;
@@ -147,8 +148,8 @@ pub(super) async fn one_offs(world: &World, plan: &Plan) -> Result<Cost, Anythin
     .await
 }
 
-/// All sessions in turn are told the set again that they have. Each caller keeps to his own, so that
-/// no two meet in one.
+/// All sessions in turn are told the set again that they have. Each caller keeps to his own, so
+/// that no two meet in one.
 async fn puts(world: &World, plan: &Plan) -> Result<Cost, Anything> {
     let (set, callers) = (request()?, plan.callers);
     measure(world, plan, move |world, turn| {
