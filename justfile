@@ -31,6 +31,11 @@ compare *arguments:
     cargo build --profile dist --workspace
     target/dist/farebox-loadtest compare --output docs/performance.md {{ arguments }}
 
+# Cost, memory, start-up and disk space by size, into docs/performance.md: about half an hour, 6 GiB of memory and of disk.
+scale *arguments:
+    cargo build --profile dist -p farebox-loadtest
+    target/dist/farebox-loadtest scale --output docs/performance.md {{ arguments }}
+
 # Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
 timing *arguments:
     cargo run --profile dist -p farebox-loadtest -- timing {{ arguments }}

@@ -1,12 +1,14 @@
-//! What a decision costs: the charging algorithm over one plentiful line item, and over line items
-//! that are nearly used up.
+//! What a decision costs: reckoning with amounts, and the charging algorithm over one plentiful
+//! line item, and over line items that are nearly used up.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use farebox::benching;
 use farebox::domain::catalogue::InstanceCatalogue;
 use farebox::domain::charge::{Balances, Candidates, Known, one_off};
+use farebox::domain::formula::Formula;
 use farebox::domain::ids::{
     ActionId, ConditionId, LineItemNumber, RateTableNumber, Requester, Sequence, Text,
 };
@@ -14,9 +16,9 @@ use farebox::domain::line_item::{Balance, Terms};
 use farebox::domain::rates::{NewRateTable, RateTable, RatedItem, Rates};
 use farebox::domain::request::RequestedItem;
 use farebox::domain::rules::{Action, Clause, Condition, Dictionary, Effect, Operator, Rule};
-use farebox::domain::time::Timestamp;
-use farebox::domain::tokens::Tokens;
-use farebox::domain::variables::Variables;
+use farebox::domain::time::{Period, Timestamp};
+use farebox::domain::tokens::{Count, Decimal, Rate, Tokens};
+use farebox::domain::variables::{Variable, Variables};
 
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
@@ -108,5 +110,32 @@ fn decide(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, decide);
+fn reckon(criterion: &mut Criterion) {
+    let decimal = |text: &str| Decimal::parse(text).expect("a number");
+    let count = Count::parse(&decimal("2.5")).expect("a count");
+    let [rate, other] = ["3.75", "0.125"].map(|text| Rate::parse(&decimal(text)).expect("a rate"));
+    let (charged, period) = (Tokens::whole(30), Period::from_ms(3_600_000).expect("a period"));
+    let formula = Formula::parse("CEILING.MATH(basePrice * 1.2) + Extra").expect("a formula");
+    let variables = [("basePrice", "2.6"), ("extra", "0.5")].map(|(name, value)| Variable {
+        name: text(name),
+        value: value.parse().expect("a number"),
+    });
+    let variables = Variables::new(variables.to_vec()).expect("two variables");
+    let mut group = criterion.benchmark_group("reckon");
+    group.bench_function("a charge", |bencher| {
+        bencher.iter(|| benching::charge(black_box(count), black_box(rate)));
+    });
+    group.bench_function("what is missing at another rate", |bencher| {
+        bencher.iter(|| benching::convert(black_box(charged), black_box(rate), black_box(other)));
+    });
+    group.bench_function("a refund", |bencher| {
+        bencher.iter(|| benching::refund(black_box(charged), black_box(2_400_001), period));
+    });
+    group.bench_function("a formula", |bencher| {
+        bencher.iter(|| formula.rate(black_box(&variables)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, reckon, decide);
 criterion_main!(benches);

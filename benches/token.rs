@@ -52,7 +52,8 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 fn tokens(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let (broker, scope, request) = runtime.block_on(prepare(Options::memory())).expect("a broker");
+    let (broker, scope, request) =
+        runtime.block_on(prepare(Options::memory(), 1)).expect("a broker");
     let clock = Arc::new(SystemClock::default());
     let now = clock.system();
     let mut group = criterion.benchmark_group("request");

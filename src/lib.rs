@@ -55,6 +55,8 @@ struct Readme;
 
 mod actors;
 pub mod auth;
+#[doc(hidden)]
+pub mod benching;
 pub mod broker;
 pub mod config;
 pub mod domain;

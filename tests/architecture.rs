@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("verify", "domain journal actors broker"),
     ("explain", "domain journal actors broker"),
     ("http", "domain json env metrics config journal error actors auth broker usage explain"),
+    ("benching", "domain broker http"),
     ("fuzzing", "domain auth http journal"),
     ("keys", "*"),
     ("runtime", "*"),

@@ -14,29 +14,47 @@ use farebox::domain::variables::Variables;
 
 pub(crate) type Anything = Box<dyn std::error::Error>;
 
-/// A broker with one endless line item, and a request of two items of its.
+/// Name, version, count, rate: the tutorial's two items, and as many more as are wanted.
+fn priced(many: usize) -> impl Iterator<Item = (String, &'static str, &'static str, &'static str)> {
+    let more = (3..=many).map(|number| (format!("Print{number}"), "1.0", "1", "4"));
+    let first = [("PhotoPrint", "1.0", "10", "3"), ("CADPrint", "2.0", "2", "7")];
+    first
+        .map(|(name, version, count, rate)| (name.to_owned(), version, count, rate))
+        .into_iter()
+        .chain(more)
+}
+
+/// A broker with an instance of so many endless line items, and a request that is charged to all of
+/// them: each has a price list of its own. The request has an item for each, at least two.
 pub(crate) async fn prepare(
     options: Options,
+    line_items: usize,
 ) -> Result<(Broker, Scope, Arc<AccessRequest>), Anything> {
     let broker = Broker::open(options).await?.broker;
-    let item = |name: &str, version: &str, rate: &str| -> Result<RatedItem, Anything> {
-        Ok(RatedItem { name: name.parse()?, version: version.parse()?, rate: rate.parse()? })
-    };
-    let items = vec![item("PhotoPrint", "1.0", "3")?, item("CADPrint", "2.0", "7")?];
-    let (series, version) = ("".parse()?, "1".parse()?);
-    let effective_from = Timestamp::from_ms(1_698_849_852_000);
-    broker.publish_rate_table(NewRateTable { series, version, effective_from, items }).await?;
     let instance = broker.create_instance("ACME".parse()?, "ACME".parse()?).await?.value;
     let scope = Principal::administration().scope(instance.id)?;
     let end = broker.now().plus_ms(86_400_000);
-    let quantity = 9_000_000_000_000_000_000;
-    let terms = Terms::new("ACT01".parse()?, quantity, Timestamp::default(), end);
-    broker.map_line_item(scope, terms).await?;
-    let item = |name: &str, version: &str, count: &str| -> Result<RequestedItem, Anything> {
+    for position in 0..line_items {
+        let mut items = Vec::new();
+        for (name, version, _, rate) in priced(line_items).skip(position).step_by(line_items) {
+            let (name, version, rate) = (name.parse()?, version.parse()?, rate.parse()?);
+            items.push(RatedItem { name, version, rate });
+        }
+        let (series, version) = (format!("series-{position}").parse()?, "1".parse()?);
+        let effective_from = Timestamp::from_ms(1_698_849_852_000);
+        let activation_id = format!("ACT{position:02}").parse()?;
+        let terms = Terms::new(activation_id, 9_000_000_000_000_000_000, Timestamp::default(), end);
+        let terms = Terms { series, ..terms };
+        let table = NewRateTable { series: terms.series.clone(), version, effective_from, items };
+        broker.publish_rate_table(table).await?;
+        broker.map_line_item(scope, terms).await?;
+    }
+    let mut items = Vec::new();
+    for (name, version, count, _) in priced(line_items) {
         let (name, version, count) = (name.parse()?, version.parse()?, count.parse()?);
-        Ok(RequestedItem { name, version, count, metadata: None, variables: Variables::default() })
-    };
-    let items = vec![item("PhotoPrint", "1.0", "10")?, item("CADPrint", "2.0", "2")?];
+        let (metadata, variables) = (None, Variables::default());
+        items.push(RequestedItem { name, version, count, metadata, variables });
+    }
     let requester = Requester {
         kind: "user".parse()?,
         value: "LisaBarry".parse()?,

@@ -15,6 +15,7 @@ mod noop;
 mod profile;
 mod report;
 mod run;
+mod scale;
 mod servers;
 mod target;
 #[cfg(test)]
@@ -46,6 +47,8 @@ enum Command {
     Run(run::Run),
     /// Measures farebox beside a no-op server, Redis and PostgreSQL, in turn, and writes it down.
     Compare(compare::Compare),
+    /// Measures cost per request, memory, start-up and disk space by how much there is.
+    Scale(scale::Scale),
     /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
     Noop(noop::Noop),
     /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Scale(scale) => scale.run(),
         Command::Noop(noop) => noop.run(),
         Command::Timing(timing) => timing.run(),
     };

@@ -18,7 +18,7 @@ pub mod price;
 pub mod rates;
 pub mod refusal;
 pub mod request;
-mod rounding;
+pub(crate) mod rounding;
 pub mod rules;
 pub mod session;
 pub mod session_time;

@@ -10,7 +10,7 @@ use super::tokens::{Count, Rate, Tokens, UNITS_PER_TOKEN};
 ///
 /// Rounded down to a millionth of a token, so that no sequence of closes or replacements can earn
 /// a fraction. Never more than `charged`; divided first, so that no charge is too large to refund.
-pub(super) fn refund(charged: Tokens, left_ms: u64, period: Period) -> Tokens {
+pub(crate) fn refund(charged: Tokens, left_ms: u64, period: Period) -> Tokens {
     let period_ms = period.as_ms().get();
     let left = i128::from(left_ms.min(period_ms));
     let (units, period) = (charged.units(), i128::from(period_ms));
@@ -24,7 +24,7 @@ pub(super) fn refund(charged: Tokens, left_ms: u64, period: Period) -> Tokens {
 /// count that is left over, rounded up to nine decimals, at the next rate (spec 3.4, ceil9).
 ///
 /// At equal rates nothing is converted. `previous` is not zero: at a rate of 0 nothing is missing.
-pub(super) fn convert(missing: Tokens, previous: Rate, rate: Rate) -> Tokens {
+pub(crate) fn convert(missing: Tokens, previous: Rate, rate: Rate) -> Tokens {
     if previous == rate {
         return missing;
     }
@@ -78,7 +78,7 @@ pub(super) fn whole_up(tokens: Tokens) -> u64 {
 }
 
 /// `count` × `rate`: exact, there is nothing to round (spec 3.7).
-pub(super) fn charge(count: Count, rate: Rate) -> Tokens {
+pub(crate) fn charge(count: Count, rate: Rate) -> Tokens {
     let units = i128::from(count.units()) * i128::from(rate.units());
     Tokens::from_units(units).unwrap_or(Tokens::MAX) // Limits.rs proves that it fits.
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod answer;
+pub(crate) mod bench;
 mod body;
 mod call;
 mod configuration;
