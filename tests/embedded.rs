@@ -322,6 +322,30 @@ fn a_request_whose_caller_hung_up_is_done_whole_or_not_at_all() {
     });
 }
 
+/// What a call wakes lived on in the runtime of its caller once, and stood still with it.
+#[test]
+fn what_a_call_has_woken_goes_on_when_the_runtime_of_its_caller_stands_still() {
+    let home = many_threads();
+    let quantities = [("FIRST", 6), ("SECOND", 100)];
+    let (broker, scope) =
+        home.block_on(open(options(Storage::Memory, &Faults::new(1), settings()), &quantities));
+    let visitor = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let session = visitor.block_on(async {
+        broker.access(scope, draw(5)).await.expect("one line item is woken");
+        broker.access(scope, draw(5)).await.expect("both are, in the exclusive turn");
+        broker.create_session(scope).await.expect("a session").value.to_string()
+    });
+    visitor
+        .block_on(broker.session_access(Reach::Everywhere, &session, draw(1), OnDeny::Rollback))
+        .expect("it is woken");
+    home.block_on(async {
+        broker.access(scope, draw(5)).await.expect("nobody stands still");
+        broker.heartbeat(Reach::Everywhere, &session).await.expect("the session neither");
+        assert_eq!(used(&broker, scope, "SECOND").await, "10");
+        broker.close().await.expect("closed");
+    });
+}
+
 #[test]
 fn a_quote_needs_no_room_on_the_disk() {
     many_threads().block_on(async {

@@ -273,7 +273,8 @@ impl Job {
 
     /// Goes on in the exclusive turn, in a task of its own: the client's has nothing to do with it.
     pub(crate) fn spawn_exclusive(self: Box<Job>) {
-        tokio::spawn(self.run_exclusive());
+        let core = Arc::clone(&self.core);
+        core.spawn(self.run_exclusive());
     }
 
     async fn run_exclusive(self: Box<Job>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dashmap::mapref::entry::Entry as Slot;
 use dashmap::{DashMap, DashSet};
-use ractor::{Actor, ActorCell, ActorId, ActorRef, ActorRuntime, ActorStatus};
+use ractor::{Actor, ActorId, ActorRef, ActorRuntime, ActorStatus};
 
 use super::Core;
 use super::ledger::Owner;
@@ -293,7 +293,7 @@ impl Directory {
         };
         if let Entry::Asleep(balance) = slot.get() {
             let actor = LineItemActor::new(instance, number);
-            slot.insert(Entry::Awake(spawn(actor, balance.clone(), core.supervisor())?));
+            slot.insert(Entry::Awake(spawn(actor, balance.clone(), core)?));
             core.awake.note(instance, Owner::LineItem(number));
         }
         Ok(awake(slot.get()).unwrap_or(Found::Dead))
@@ -314,7 +314,7 @@ impl Directory {
         let SessionEntry { instance, entry, .. } = slot.get_mut();
         if let Entry::Asleep(session) = entry {
             let actor = SessionActor::new(core, instance);
-            *entry = Entry::Awake(spawn(actor, session.unpack(), core.supervisor())?);
+            *entry = Entry::Awake(spawn(actor, session.unpack(), core)?);
             core.awake.note(instance, Owner::Session(id));
         }
         Ok(awake(entry).unwrap_or(Found::Dead))
@@ -386,9 +386,10 @@ where
 fn spawn<A: Actor>(
     actor: A,
     arguments: A::Arguments,
-    supervisor: ActorCell,
+    core: &Core,
 ) -> Result<ActorRef<A::Msg>, BrokerError> {
-    let spawned = ActorRuntime::spawn_linked_instant(None, actor, arguments, supervisor);
+    let _home = core.at_home();
+    let spawned = ActorRuntime::spawn_linked_instant(None, actor, arguments, core.supervisor());
     spawned.map(|(actor, _)| actor).map_err(|error| {
         tracing::error!(%error, "an actor could not be started");
         BrokerError::Stopping

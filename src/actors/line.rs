@@ -129,7 +129,7 @@ impl super::turn::Roster {
         self.reschedule(None, Some(waiter.due()));
         self.line.join(waiter);
         if !std::mem::replace(&mut self.line.is_attended, true) {
-            tokio::spawn(Arc::clone(core).attend(Arc::clone(instance)));
+            core.spawn(Arc::clone(core).attend(Arc::clone(instance)));
         }
     }
 

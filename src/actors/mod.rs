@@ -51,7 +51,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef};
+use tokio::runtime::{EnterGuard, Handle};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 pub use access::AccessAnswer;
@@ -104,6 +106,8 @@ pub(crate) struct Core {
     lines_closed: AtomicBool,
     failed: watch::Sender<Option<String>>,
     rebuilt: Mutex<BTreeMap<Owner, (Sequence, Instant)>>,
+    /// Where the broker lives.
+    runtime: Handle,
 }
 
 impl Core {
@@ -130,7 +134,22 @@ impl Core {
             lines_closed: AtomicBool::new(false),
             failed: watch::Sender::new(None),
             rebuilt: Mutex::new(BTreeMap::new()),
+            runtime: Handle::current(),
         }
+    }
+
+    /// Starts a task where the broker lives: the runtime of a caller may stand still as soon as the
+    /// caller has its answer.
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(task)
+    }
+
+    /// The same for actors, which ractor starts wherever the call is made: there while this lives.
+    fn at_home(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
     }
 
     fn supervisor(&self) -> ActorCell {

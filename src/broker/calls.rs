@@ -114,7 +114,7 @@ impl Broker {
         }
         // In a task of its own: what is due does not depend on whether the caller stays.
         let (core, here) = (Arc::clone(self.core()), Arc::clone(&instance));
-        let running = tokio::spawn(async move { core.catch_up(&here, turn).await });
+        let running = self.core().spawn(async move { core.catch_up(&here, turn).await });
         let ran = timeout_at(deadline, running).await.map_err(|_| BrokerError::Busy)?;
         let (turn, now) = ran.unwrap_or(Err(BrokerError::Fault))?;
         Ok(Turn { instance, permit, turn, now, deadline })
@@ -137,7 +137,7 @@ impl Broker {
         let core = Arc::clone(self.core());
         let turn = Arc::new(turn);
         let reading = work(Arc::clone(&core), instance, Arc::clone(&turn), now);
-        tokio::spawn(async move {
+        self.core().spawn(async move {
             core.ledger.after_all(reply.with(reading.await));
             drop(turn);
         });
@@ -246,7 +246,7 @@ impl Broker {
             Found::Alive(actor) => drop(actor.send_message(message)),
             Found::Absent => return Err(Refusal::UnknownSession.into()),
             Found::Dead => {
-                tokio::spawn(async move {
+                self.core().spawn(async move {
                     let rebuilt = core.session_state(&instance, id).await; // In the message's turn.
                     if let (Ok(_), Ok(Found::Alive(actor))) =
                         (rebuilt, core.directory.session(&core, id))

@@ -379,7 +379,7 @@ impl Broker {
         let core = Arc::clone(self.core());
         let beginning = Beginning { instance, turn, now, license, begin, offline };
         // In a task of its own: a dead owner may have to be rebuilt in the turn.
-        let beginning = tokio::spawn(async move { core.begin_lease(beginning, reply).await });
+        let beginning = self.core().spawn(async move { core.begin_lease(beginning, reply).await });
         let answer = self.wait(answer, deadline).await;
         // The journal may be quicker than the task: whoever hears of the session finds it there.
         let _ = timeout_at(deadline, beginning).await;
