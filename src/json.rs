@@ -1,8 +1,7 @@
 //! Writing JSON by hand, into one buffer: members in the order of the specification's samples and
 //! amounts from their digits, which no serialiser that knows only doubles could write.
 
-use std::fmt::Display;
-use std::io::Write;
+use std::fmt::{self, Display, Write};
 
 /// JSON text in the making. Commas come by themselves.
 #[derive(Debug)]
@@ -106,11 +105,24 @@ impl Json {
     }
 
     fn quoted(&mut self, value: &str) {
+        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+            self.0.push(b'"');
+            self.0.extend_from_slice(value.as_bytes());
+            return self.0.push(b'"');
+        }
         serde_json::to_writer(&mut self.0, value).expect("a buffer in memory takes every string");
     }
 
     fn display(&mut self, value: impl Display) {
-        write!(self.0, "{value}").expect("a buffer in memory takes every byte");
+        write!(self, "{value}").expect("a buffer in memory takes every byte");
+    }
+}
+
+impl Write for Json {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 

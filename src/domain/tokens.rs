@@ -284,9 +284,13 @@ pub(super) fn write_decimal(
     one: u128,
     decimals: usize,
 ) -> fmt::Result {
-    let (whole, mut fraction) = (units / one, units % one);
+    let whole = units / one;
+    let mut fraction = units - whole * one; // Dividing so wide a number once is dear enough.
     if fraction == 0 {
-        return write!(formatter, "{whole}");
+        return match u64::try_from(whole) {
+            Ok(whole) => fmt::Display::fmt(&whole, formatter),
+            Err(_) => fmt::Display::fmt(&whole, formatter),
+        };
     }
     let mut width = decimals;
     while fraction.is_multiple_of(10) {

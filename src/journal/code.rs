@@ -106,14 +106,12 @@ impl<'a> Reader<'a> {
 }
 
 fn put_number(mut number: u128, bytes: &mut Vec<u8>) {
-    loop {
-        let low = u8::try_from(number & 0x7f).expect("seven bits fit a byte");
+    let low_bits = |number| u8::try_from(number & 0x7f).expect("seven bits fit a byte");
+    while number > 0x7f {
+        bytes.push(low_bits(number) | 0x80);
         number >>= 7;
-        if number == 0 {
-            return bytes.push(low);
-        }
-        bytes.push(low | 0x80);
     }
+    bytes.push(low_bits(number));
 }
 
 fn put_bytes(slice: &[u8], bytes: &mut Vec<u8>) {
