@@ -1,6 +1,7 @@
 //! One one-off request: decided by one line item alone where that is possible, else in the
 //! exclusive turn: ask, decide, append, post. A quote goes the same way, but for the last two.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
@@ -157,13 +158,7 @@ impl Job {
             return self.reply.now(BrokerError::Busy);
         };
         let view = self.instance.view(Vec::new());
-        let first_choice = guarded(|| {
-            let basis = self.core.ledger.basis(&self.instance, self.core.ledger.now());
-            let is_exhausted = |number| view.is_exhausted(number);
-            let candidates = basis.candidates(&self.request.requester);
-            candidates.first_choice(&self.request.items, is_exhausted)
-        });
-        let number = match first_choice {
+        let number = match self.choices(&view, self.core.ledger.now(), |choices| choices.next()) {
             Ok(Some(number)) => number,
             Ok(None) => return self.decide_without_line_item(&view, turn),
             Err(fault) => return self.reply.now(fault),
@@ -180,6 +175,22 @@ impl Job {
             }
             Err(error) => self.reply.now(error),
         }
+    }
+
+    /// The line items that the request will probably be charged to, or as many of them as `take`
+    /// wants.
+    fn choices<T>(
+        &self,
+        view: &View,
+        now: Timestamp,
+        take: impl FnOnce(&mut dyn Iterator<Item = LineItemNumber>) -> T,
+    ) -> Result<T, BrokerError> {
+        guarded(|| {
+            let basis = self.core.ledger.basis(&self.instance, now);
+            let AccessRequest { requester, items } = self.request.as_ref();
+            let candidates = basis.candidates(requester);
+            take(&mut candidates.first_choices(items, |number| view.is_exhausted(number)))
+        })
     }
 
     fn decide_without_line_item(self: Box<Job>, view: &View, turn: SharedTurn) {
@@ -284,25 +295,31 @@ impl Job {
             Err(error) => return self.reply.now(error),
         };
         let mut view = instance.view(Vec::new());
+        // Those that it will want to know of anyway, so that it is seldom decided more than once.
+        let wanted = self.choices(&view, now, |choices| choices.collect::<BTreeSet<_>>());
+        let mut wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(fault) => return self.reply.now(fault),
+        };
         let mut job = self;
         loop {
-            job = match job.decide_and_append(&view, When::Exclusive(now)) {
+            for number in wanted {
+                match core.balance(&instance, number).await {
+                    Ok(balance) => {
+                        instance.note_told(number, &balance);
+                        view.add(number, balance);
+                    }
+                    Err(error) => return job.reply.now(error),
+                }
+            }
+            (job, wanted) = match job.decide_and_append(&view, When::Exclusive(now)) {
                 Outcome::Appended(sequence, access) => {
                     core.post(&instance, sequence, &access.postings);
                     break;
                 }
                 Outcome::Ended => break,
-                Outcome::Moved(job) => job,
-                Outcome::Missing(job, number) => match core.balance(&instance, number).await {
-                    Ok(balance) => {
-                        view.add(number, balance);
-                        job
-                    }
-                    Err(error) => {
-                        job.reply.now(error);
-                        break;
-                    }
-                },
+                Outcome::Moved(job) => (job, BTreeSet::new()),
+                Outcome::Missing(job, number) => (job, BTreeSet::from([number])),
             };
         }
         drop(turn); // After the postings: whoever comes next finds them in the mailboxes.

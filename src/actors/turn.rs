@@ -18,7 +18,7 @@ use super::quota::{Quota, Room};
 use crate::domain::catalogue::{InstanceCatalogue, InstanceEntry};
 use crate::domain::charge::{Balances, Known};
 use crate::domain::ids::{InstanceId, LineItemNumber, SessionId, SessionNumber};
-use crate::domain::line_item::{Balance, Posting};
+use crate::domain::line_item::{Balance, LineItem, Posting};
 use crate::domain::session::{Due, Session};
 use crate::domain::session_time::SessionTime;
 use crate::domain::time::Timestamp;
@@ -277,18 +277,31 @@ impl Instance {
     /// may also give back.
     pub(crate) fn note(&self, posting: &Posting) {
         let catalogue = self.catalogue();
-        let Some(line_item) = catalogue.find(posting.activation_id.as_str()) else { return };
-        if line_item.number != posting.line_item {
-            return;
+        let line_item = catalogue.find(posting.activation_id.as_str());
+        if let Some(line_item) = line_item.filter(|named| named.number == posting.line_item) {
+            self.mark(line_item, &posting.after);
         }
-        let exhausted = line_item.entitled(posting.after.taken()) == Tokens::ZERO;
-        if self.exhausted.load().contains(&posting.line_item) != exhausted {
+    }
+
+    /// The same of a balance that its owner has told to the exclusive turn of a decision: nobody has
+    /// to ask an empty one again. It is looked for as the decision looked for it.
+    pub(crate) fn note_told(&self, number: LineItemNumber, balance: &Balance) {
+        let catalogue = self.catalogue();
+        let mut line_items = catalogue.in_charging_order();
+        if let Some(line_item) = line_items.find(|line_item| line_item.number == number) {
+            self.mark(line_item, balance);
+        }
+    }
+
+    fn mark(&self, line_item: &LineItem, balance: &Balance) {
+        let exhausted = line_item.entitled(balance.taken()) == Tokens::ZERO;
+        if self.exhausted.load().contains(&line_item.number) != exhausted {
             self.exhausted.rcu(|former| {
                 let mut set = imbl::OrdSet::clone(former);
                 if exhausted {
-                    set.insert(posting.line_item);
+                    set.insert(line_item.number);
                 } else {
-                    set.remove(&posting.line_item);
+                    set.remove(&line_item.number);
                 }
                 set
             });
@@ -328,5 +341,52 @@ impl Balances for View {
             None if self.is_exhausted(line_item) => Known::NothingEntitled,
             None => Known::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Limits, Sessions};
+    use crate::domain::catalogue::InstanceEntry;
+    use crate::domain::ids::{InstanceNumber, Sequence, Text};
+    use crate::domain::line_item::Terms;
+
+    use super::super::gate::Gate;
+
+    #[test]
+    fn an_empty_line_item_is_passed_over_once_its_owner_has_told_and_until_a_change() {
+        let name = Text::new("EMPTY").unwrap();
+        let number = LineItemNumber::new(Sequence::new(2));
+        let mut catalogue = InstanceCatalogue::default();
+        let terms = Terms::new(name, 5, Timestamp::default(), Timestamp::from_ms(1));
+        catalogue.insert_terms(number, terms);
+        let entry = InstanceEntry {
+            number: InstanceNumber::new(Sequence::new(1)),
+            id: InstanceId::from_u128(1),
+            short_name: Text::empty(),
+            account_id: Text::empty(),
+            default: false,
+            created: Timestamp::default(),
+        };
+        let shares = Gate::new(Limits::default()).shares();
+        let quota = Quota::new(Sessions::default());
+        let alarm = Arc::new(Alarm::default());
+        let instance =
+            Instance::new(Arc::new(entry), shares, catalogue.clone(), &alarm, (&quota, &[]));
+        let is_passed_over = || instance.view(Vec::new()).is_exhausted(number);
+        let told = |used: u64| {
+            let balance = Balance { used: Tokens::whole(used), ..Balance::default() };
+            instance.note_told(number, &balance);
+        };
+        assert!(!is_passed_over(), "nobody knows yet");
+        told(4);
+        assert!(!is_passed_over());
+        told(5);
+        assert!(is_passed_over());
+        instance.publish(Arc::new(catalogue));
+        assert!(!is_passed_over(), "its quantity may have been raised");
+        told(5);
+        assert!(is_passed_over());
     }
 }

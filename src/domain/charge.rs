@@ -95,14 +95,14 @@ impl<'a> Candidates<'a> {
         line_items.filter(move |line_item| line_item.is_candidate(self.now, self.tolerant))
     }
 
-    /// The first line item that the first priced item of a request would be charged to, if all
-    /// balances were plentiful but those that `is_empty` names.
-    pub fn first_choice(
-        &self,
-        items: &[RequestedItem],
-        is_empty: impl Fn(LineItemNumber) -> bool,
-    ) -> Option<LineItemNumber> {
-        items.iter().find_map(|item| {
+    /// The line item that each priced item of a request would be charged to, if all balances were
+    /// plentiful but those that `is_empty` names.
+    pub fn first_choices<'b>(
+        self,
+        items: &'b [RequestedItem],
+        is_empty: impl Fn(LineItemNumber) -> bool + 'b,
+    ) -> impl Iterator<Item = LineItemNumber> {
+        items.iter().filter_map(move |item| {
             let is_free = |rate: &Priced| rate.as_ref().is_ok_and(|rate| rate.is_zero());
             self.permitted(&Prices::of(item))
                 .find(|(line_item, rate, _)| is_free(rate) || !is_empty(line_item.number))
