@@ -121,8 +121,11 @@ impl Compare {
         cases.push(Case::closed("canonical", CALLERS, Place::Embedded));
         cases.push(Case::closed(GROUP_COMMIT, CALLERS, Place::File));
         let saturated = self.saturated();
-        cases
-            .extend(LOADS_PERCENT.map(|percent| Case { load_percent: Some(percent), ..saturated }));
+        for percent in LOADS_PERCENT {
+            let load_percent = Some(percent);
+            let at = |place| Case { load_percent, place, ..saturated };
+            cases.extend([at(Place::Farebox), at(Place::Noop)]);
+        }
         cases
     }
 
@@ -266,10 +269,11 @@ impl Round {
     }
 }
 
-/// In the open loop a share of what the closed one came to in this round.
+/// In the open loop a share of what farebox came to in the closed one of this round, for others too.
 fn arrival(case: Case, results: &Results) -> Result<Arrival, Anything> {
     let Some(percent) = case.load_percent else { return Ok(Arrival::Closed) };
-    let closed = results.latest(Case { load_percent: None, ..case });
+    let closed = Case { load_percent: None, place: Place::Farebox, ..case };
+    let closed = results.latest(closed);
     let closed = closed.ok_or("the closed loop comes first")?.per_second;
     let per_second = format!("{:.0}", closed * f64::from(percent) / 100.0).parse()?;
     Ok(Arrival::Open { per_second })
@@ -327,7 +331,7 @@ mod tests {
         assert_eq!(places("hot"), [&peers[..], &postgres].concat());
         assert_eq!(places("canonical"), [&["no-op"], &peers[..], &postgres].concat());
         assert_eq!(places("puts"), ["farebox"]);
-        assert_eq!(compare.cases().len(), 1 + 6 + 5 + 5 + 3 + 2 + 11);
+        assert_eq!(compare.cases().len(), 1 + 6 + 5 + 5 + 3 + 2 + 22);
     }
 
     #[test]

@@ -56,9 +56,9 @@ fn goals(results: &Results) -> Vec<Goal> {
     };
     let embedded = Case::closed("canonical", CALLERS, Place::Embedded);
     let group_commit = Case::closed(GROUP_COMMIT, CALLERS, Place::File);
-    let half = results.cases().find(|case| case.load_percent == Some(50));
+    let half = loads(results, Place::Farebox).find(|(percent, _)| *percent == 50);
     let sync = Case::closed(SYNC, 1, Place::File);
-    let at_half = half.and_then(|half| results.ratio(half, sync, |figures| figures.p99_ms));
+    let at_half = half.and_then(|(_, half)| results.ratio(half, sync, |figures| figures.p99_ms));
     let at_least = |what, limit, measured| Goal { what, needed: Needed::AtLeast(limit), measured };
     let at_most = |what, limit, measured| Goal { what, needed: Needed::AtMost(limit), measured };
     let canonical = |profile, connections| {
@@ -125,20 +125,25 @@ pub fn comparison(results: &Results) -> String {
 
 /// The open loop: latency at each share of the saturation.
 pub fn offered_load(results: &Results) -> String {
-    let mut table =
-        "| load | requests/s | p50 ms | p99 ms | p99.9 ms |\n|--:|--:|--:|--:|--:|\n".to_owned();
-    for (percent, case) in loads(results) {
-        let show = |digits: usize, figure: fn(&Figures) -> f64| {
-            let median = results.median(case, figure);
+    let mut table = "| load | requests/s | p50 ms | p99 ms | p99.9 ms | no-op p50 ms | p99 ms \
+                     | p99.9 ms |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    for (percent, case) in loads(results, Place::Farebox) {
+        let show = |place: Place, digits: usize, figure: fn(&Figures) -> f64| {
+            let median = results.median(Case { place, ..case }, figure);
             median.map_or(String::new(), |median| grouped(&format!("{median:.digits$}")))
+        };
+        let latency = |place: Place| {
+            let figures: [fn(&Figures) -> f64; 3] =
+                [|figures| figures.p50_ms, |figures| figures.p99_ms, |figures| figures.p999_ms];
+            figures.map(|figure| show(place, 2, figure)).join(" | ")
         };
         let _ = writeln!(
             table,
-            "| {percent} % | {} | {} | {} | {} |",
-            show(0, |figures| figures.per_second),
-            show(3, |figures| figures.p50_ms),
-            show(3, |figures| figures.p99_ms),
-            show(3, |figures| figures.p999_ms),
+            "| {percent} % | {} | {} | {} |",
+            show(Place::Farebox, 0, |figures| figures.per_second),
+            latency(Place::Farebox),
+            latency(Place::Noop),
         );
     }
     let sync = results.median(Case::closed(SYNC, 1, Place::File), |figures| figures.p99_ms);
@@ -153,27 +158,31 @@ pub fn offered_load(results: &Results) -> String {
 
 /// The same as lines of a chart.
 pub fn offered_load_chart(results: &Results) -> Vec<Series> {
-    let line = |name: &str, figure: fn(&Figures) -> f64| Series {
+    let line = |name: &str, place: Place, figure: fn(&Figures) -> f64| Series {
         name: name.to_owned(),
-        points: loads(results)
+        points: loads(results, place)
             .filter_map(|(percent, case)| Some((f64::from(percent), results.median(case, figure)?)))
             .collect(),
     };
     let sync = results.median(Case::closed(SYNC, 1, Place::File), |figures| figures.p99_ms);
     let sync = sync.map(|sync| Series {
         name: "p99 of a sync of a file".to_owned(),
-        points: loads(results).map(|(percent, _)| (f64::from(percent), sync)).collect(),
+        points: loads(results, Place::Farebox)
+            .map(|(percent, _)| (f64::from(percent), sync))
+            .collect(),
     });
     let lines = [
-        line("p50", |figures| figures.p50_ms),
-        line("p99", |figures| figures.p99_ms),
-        line("p99.9", |figures| figures.p999_ms),
+        line("p50", Place::Farebox, |figures| figures.p50_ms),
+        line("p99", Place::Farebox, |figures| figures.p99_ms),
+        line("p99.9", Place::Farebox, |figures| figures.p999_ms),
+        line("p99 of the no-op", Place::Noop, |figures| figures.p99_ms),
     ];
     lines.into_iter().chain(sync).collect()
 }
 
-fn loads(results: &Results) -> impl Iterator<Item = (u32, Case)> {
-    results.cases().filter_map(|case| Some((case.load_percent?, case)))
+fn loads(results: &Results, place: Place) -> impl Iterator<Item = (u32, Case)> {
+    let cases = results.cases().filter(move |case| case.place == place);
+    cases.filter_map(|case| Some((case.load_percent?, case)))
 }
 
 /// Whole thousands apart: `1,234,567.8`.
@@ -224,6 +233,6 @@ mod tests {
         let compared = comparison(&results);
         assert!(compared.contains("| canonical | 64 | Redis | 30 | 2.10 x |"), "{compared}");
         assert!(offered_load(&results).contains("| 50 % |"));
-        assert_eq!(offered_load_chart(&results).len(), 4);
+        assert_eq!(offered_load_chart(&results).len(), 5);
     }
 }
