@@ -36,6 +36,11 @@ scale *arguments:
     cargo build --profile dist -p farebox-loadtest
     target/dist/farebox-loadtest scale --output docs/performance.md {{ arguments }}
 
+# Instructions of a durable one-off by stage, into docs/performance.md (needs valgrind).
+cycles:
+    cargo build --profile dist --workspace
+    loadtest/cycles.sh docs/performance.md
+
 # Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
 timing *arguments:
     cargo run --profile dist -p farebox-loadtest -- timing {{ arguments }}

@@ -19,18 +19,29 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes into the object or the list that begins here with this bracket, if one does.
-    pub(super) fn enter(&mut self, bracket: char) -> bool {
-        self.step_over(bracket)
+    pub(super) fn enter(&mut self, bracket: u8) -> bool {
+        let is_there = self.next_byte() == Some(bracket);
+        if is_there {
+            self.skip(1);
+        }
+        is_there
     }
 
     /// Goes to the next entry of the list, if there is one; else behind its end.
     pub(super) fn next_entry(&mut self) -> bool {
         self.skip_blanks();
-        if self.step_over(']') || self.step_over('}') || self.rest.is_empty() {
-            return false;
+        match self.next_byte() {
+            None => return false,
+            Some(b']' | b'}') => {
+                self.skip(1);
+                return false;
+            }
+            Some(b',') => {
+                self.skip(1);
+                self.skip_blanks();
+            }
+            Some(_) => {}
         }
-        self.step_over(',');
-        self.skip_blanks();
         true
     }
 
@@ -42,8 +53,10 @@ impl<'a> Cursor<'a> {
         }
         let name = self.take_value();
         self.skip_blanks();
-        self.step_over(':');
-        self.skip_blanks();
+        if self.next_byte() == Some(b':') {
+            self.skip(1);
+            self.skip_blanks();
+        }
         Some(name)
     }
 
@@ -60,26 +73,32 @@ impl<'a> Cursor<'a> {
         value
     }
 
-    fn skip_blanks(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
+    fn next_byte(&self) -> Option<u8> {
+        self.rest.as_bytes().first().copied()
     }
 
-    fn step_over(&mut self, next: char) -> bool {
-        let behind = self.rest.strip_prefix(next);
-        self.rest = behind.unwrap_or(self.rest);
-        behind.is_some()
+    fn skip(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.next_byte().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.skip(1);
+        }
     }
 }
 
 /// How long the string is that begins here, quotes included.
 fn string_bytes(bytes: &[u8]) -> usize {
-    let mut is_escaped = false;
-    let end = bytes.iter().skip(1).position(|byte| {
-        let is_end = *byte == b'"' && !is_escaped;
-        is_escaped = *byte == b'\\' && !is_escaped;
-        is_end
-    });
-    end.map_or(bytes.len(), |inside| inside + 2)
+    let mut length = 1;
+    loop {
+        let inside = bytes.get(length..).unwrap_or_default();
+        match inside.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            None => return bytes.len(),
+            Some(at) if inside.get(at) == Some(&b'"') => return length + at + 1,
+            Some(at) => length += at + 2, // Whatever is escaped is no end.
+        }
+    }
 }
 
 /// How long the object or list is that begins here.
@@ -118,7 +137,7 @@ mod tests {
     fn an_object_is_cut_into_its_members() {
         let text = r#" { "a" : 1 ,"b\"}":"}\\", "c": [ {"d":"]"} , [] ] ,"e":{},"f":null } "#;
         let mut cursor = Cursor::at(text);
-        assert!(cursor.enter('{'));
+        assert!(cursor.enter(b'{'));
         let mut members = Vec::new();
         while let Some(name) = cursor.next_member() {
             members.push((name, cursor.take_value()));
@@ -143,7 +162,7 @@ mod tests {
             ("[-1.5e3,true , \"x\" ,[[]]]", &["-1.5e3", "true", "\"x\"", "[[]]"]),
         ] {
             let mut cursor = Cursor::at(text);
-            assert!(cursor.enter('['), "{text}");
+            assert!(cursor.enter(b'['), "{text}");
             let mut entries = Vec::new();
             while cursor.next_entry() {
                 entries.push(cursor.take_value());
@@ -158,7 +177,7 @@ mod tests {
             ["", "{", "[", "\"", "[\"", "{\"a\"", "{\"a\":", "[1,", "[[[", "\\", "}", "[,,]"]
         {
             let mut cursor = Cursor::at(text);
-            cursor.enter('{');
+            cursor.enter(b'{');
             for _ in 0..10 {
                 cursor.next_member();
                 cursor.take_value();

@@ -11,7 +11,7 @@ use crate::domain::ids::Text;
 /// The members of a well-formed object, equal ones too; of more than `max` only one too many.
 pub(super) fn members(raw: &str, max: usize) -> Result<Vec<(Cow<'_, str>, &str)>, Flaw> {
     let mut cursor = Cursor::at(raw);
-    if !cursor.enter('{') {
+    if !cursor.enter(b'{') {
         return Err(Flaw::wrong_type("object", raw));
     }
     let mut members = Vec::new();
@@ -26,7 +26,7 @@ pub(super) fn members(raw: &str, max: usize) -> Result<Vec<(Cow<'_, str>, &str)>
 /// The texts of a well-formed list, at most `max`.
 pub(super) fn texts(raw: &str, max: usize) -> Result<Vec<Text>, Flaw> {
     let mut cursor = Cursor::at(raw);
-    if !cursor.enter('[') {
+    if !cursor.enter(b'[') {
         return Err(Flaw::wrong_type("array", raw));
     }
     let mut texts = Vec::new();

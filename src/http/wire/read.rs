@@ -183,7 +183,7 @@ fn located(pointer: &str, sentence: &str) -> String {
 }
 
 fn read_object<'a, S: Shape<'a>>(cursor: &mut Cursor<'a>) -> Result<S::Whole, Flaw> {
-    if !cursor.enter('{') {
+    if !cursor.enter(b'{') {
         return Err(Flaw::wrong_type("object", cursor.take_value()));
     }
     let mut shape = S::default();
@@ -278,7 +278,7 @@ impl<'a> Value<'_, 'a> {
 
     /// A list of objects, at most `max`.
     pub(super) fn list<S: Shape<'a>>(self, max: usize) -> Result<Vec<S::Whole>, Flaw> {
-        if !self.0.enter('[') {
+        if !self.0.enter(b'[') {
             return Err(Flaw::wrong_type("array", self.raw()));
         }
         let mut list = Vec::new();
