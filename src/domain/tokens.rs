@@ -288,8 +288,8 @@ pub(super) fn write_decimal(
     let mut fraction = units - whole * one; // Dividing so wide a number once is dear enough.
     if fraction == 0 {
         return match u64::try_from(whole) {
-            Ok(whole) => fmt::Display::fmt(&whole, formatter),
-            Err(_) => fmt::Display::fmt(&whole, formatter),
+            Ok(whole) => write!(formatter, "{whole}"),
+            Err(_) => write!(formatter, "{whole}"),
         };
     }
     let mut width = decimals;
