@@ -39,7 +39,7 @@ scale *arguments:
 # Instructions of a durable one-off by stage, into docs/performance.md (needs valgrind).
 cycles:
     cargo build --profile dist --workspace
-    loadtest/cycles.sh docs/performance.md
+    target/dist/farebox-loadtest cycles --output docs/performance.md
 
 # Whether the time of an answer tells a foreign object from an unknown one: `just timing --pairs 10000`.
 timing *arguments:

@@ -7,6 +7,7 @@ mod alarm;
 mod audit;
 mod chart;
 mod compare;
+mod cycles;
 mod document;
 mod driver;
 mod machine;
@@ -49,6 +50,8 @@ enum Command {
     Compare(compare::Compare),
     /// Measures cost per request, memory, start-up and disk space by how much there is.
     Scale(scale::Scale),
+    /// Counts the instructions of a one-off request, by stage, under callgrind.
+    Cycles(cycles::Cycles),
     /// Serves the ceiling: parses a JSON body, and answers a fixed 200 of an access answer's size.
     Noop(noop::Noop),
     /// Tells foreign objects from unknown ones by the time of their answers, or fails to.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(),
         Command::Scale(scale) => scale.run(),
+        Command::Cycles(cycles) => cycles.run(),
         Command::Noop(noop) => noop.run(),
         Command::Timing(timing) => timing.run(),
     };
