@@ -9,6 +9,7 @@ mod chart;
 mod compare;
 mod document;
 mod driver;
+mod journal;
 mod machine;
 mod measure;
 mod noop;

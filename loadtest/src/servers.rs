@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -145,6 +146,19 @@ impl Server {
         Ok(Counters { cpu: machine::cpu_time(self.child.id())?, syncs, appended_bytes })
     }
 
+    /// Lets it and its children stand still: they write nothing and take no time of a core.
+    pub fn pause(&self) -> Result<(), Anything> {
+        let process = self.child.id();
+        signal(process, Signal::STOP)?; // It has no more children from here on.
+        machine::family(process)?.into_iter().try_for_each(|member| signal(member, Signal::STOP))
+    }
+
+    /// Lets it and its children go on.
+    pub fn resume(&self) -> Result<(), Anything> {
+        let family = machine::family(self.child.id())?;
+        family.into_iter().try_for_each(|member| signal(member, Signal::CONT))
+    }
+
     /// Whether what is said of its syncs is so.
     fn check_syncs(&self) -> Result<(), Anything> {
         let loaded = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id()))?;
@@ -171,6 +185,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let _ = self.resume(); // It would not hear anything.
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT); // It may have ended.
         let asked = Instant::now();
         while asked.elapsed() < PATIENCE {
@@ -182,6 +197,15 @@ impl Drop for Server {
         eprintln!("{:?} does not stop and is killed", self.kind);
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Sends a process a signal, unless it has ended meanwhile.
+fn signal(process: u32, signal: Signal) -> Result<(), Anything> {
+    let process = Pid::from_raw(i32::try_from(process)?).ok_or("no process has that id")?;
+    match kill_process(process, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

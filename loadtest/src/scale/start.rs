@@ -2,18 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use farebox::domain::ids::Sequence;
-use farebox::journal::{Directory, walk};
 use tokio::time::Instant;
 
 use super::table::Table;
 use super::world::{World, request};
 use super::{Plan, cost};
 use crate::Anything;
+use crate::journal::{Used, segments, used};
 
 /// No pass is to come in between.
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -124,23 +122,6 @@ async fn charge(world: &World, many: usize, plan: &Plan) -> Result<(), Anything>
     Ok(())
 }
 
-/// What a journal has of the disk, up to the end of its last batch.
-struct Used {
-    bytes: u64,
-    records: u64,
-}
-
-fn used(home: &Path) -> Result<Used, Anything> {
-    let journal = home.join("journal");
-    let disk = Directory::read_only(&journal)?;
-    let report = walk(&disk, Sequence::ZERO, &mut |_, _| ControlFlow::Continue(()))?;
-    let mut bytes = report.end.offset;
-    for segment in segments(&journal)?.iter().take_while(|name| **name < report.end.file) {
-        bytes += journal.join(segment).metadata()?.len();
-    }
-    Ok(Used { bytes, records: report.records })
-}
-
 /// How long it takes to read so many bytes of the segments, in order.
 fn read_raw(home: &Path, bytes: u64) -> Result<Duration, Anything> {
     let journal = home.join("journal");
@@ -156,19 +137,6 @@ fn read_raw(home: &Path, bytes: u64) -> Result<Duration, Anything> {
         }
     }
     Ok(began.elapsed())
-}
-
-/// The names of a journal's segments, in order.
-fn segments(journal: &Path) -> Result<Vec<String>, Anything> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(journal)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(farebox::journal::SEGMENT_SUFFIX) {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// The length of all files in a directory and below.
