@@ -249,9 +249,7 @@ impl Round {
     fn ask(&mut self, case: Case, results: &Results) -> Result<Figures, Anything> {
         let profile = Profile::load(case.profile)?;
         let prepared = self.world(case, &profile)?;
-        if !case.is_long {
-            rustix::fs::sync(); // The world may have been made just now.
-        }
+        rustix::fs::sync(); // The world may have been made just now.
         let lasting = if case.is_long { self.lasting.max(LONG) } else { self.lasting };
         let load = Load {
             arrival: arrival(case, results)?,

@@ -9,6 +9,7 @@ mod chart;
 mod compare;
 mod document;
 mod driver;
+mod goals;
 mod journal;
 mod machine;
 mod measure;

@@ -4,39 +4,11 @@ use std::fmt::Write as _;
 
 use super::figures::{Case, Figures, Place, Results};
 use crate::chart::Series;
-
-/// One of the targets that farebox was built for.
-struct Goal {
-    what: &'static str,
-    needed: Needed,
-    measured: Option<f64>,
-}
-
-enum Needed {
-    AtLeast(f64),
-    AtMost(f64),
-}
+use crate::goals::{self, Goal};
 
 /// Every target, what was measured, and whether that meets it.
 pub fn targets(results: &Results) -> String {
-    let mut table = "| what | target | measured | |\n|---|---|---|---|\n".to_owned();
-    for Goal { what, needed, measured } in goals(results) {
-        // How far it is from being met, as a share of the limit: nothing, if it is.
-        let (bound, limit, short) = match needed {
-            Needed::AtLeast(limit) => {
-                ("at least", limit, measured.map(|found| 1.0 - found / limit))
-            }
-            Needed::AtMost(limit) => ("at most", limit, measured.map(|found| found / limit - 1.0)),
-        };
-        let verdict = match short {
-            Some(short) if short <= 0.0 => "met".to_owned(),
-            Some(short) => format!("**missed** by {:.1} %", short * 100.0),
-            None => String::new(),
-        };
-        let measured = measured.map_or("not measured".to_owned(), |found| format!("{found:.2}"));
-        let _ = writeln!(table, "| {what} | {bound} {limit} | {measured} | {verdict} |");
-    }
-    table
+    goals::table(&goals(results))
 }
 
 fn goals(results: &Results) -> Vec<Goal> {
@@ -59,8 +31,7 @@ fn goals(results: &Results) -> Vec<Goal> {
     let half = loads(results, Place::Farebox).find(|(percent, _)| *percent == 50);
     let sync = Case::closed(SYNC, 1, Place::File);
     let at_half = half.and_then(|(_, half)| results.ratio(half, sync, |figures| figures.p99_ms));
-    let at_least = |what, limit, measured| Goal { what, needed: Needed::AtLeast(limit), measured };
-    let at_most = |what, limit, measured| Goal { what, needed: Needed::AtMost(limit), measured };
+    let (at_least, at_most) = (Goal::at_least, Goal::at_most);
     let canonical = |profile, connections| {
         rate(farebox(profile, connections), farebox("canonical", connections))
     };
