@@ -60,7 +60,7 @@ impl Kind {
     /// Whether what it needs is installed, or what is missing.
     pub fn check(self) -> Result<(), Anything> {
         let (program, argument) = match self {
-            Kind::Noop => return Ok(()),
+            Kind::Noop => return beside(env!("CARGO_PKG_NAME")).map(|_| ()),
             Kind::Farebox => return beside("farebox").map(|_| ()),
             Kind::Unsynced => ("eatmydata".into(), "true"),
             Kind::Redis => ("redis-server".into(), "--version"),
@@ -80,7 +80,7 @@ impl Kind {
         let home = tempfile::Builder::new().prefix("farebox-loadtest-").tempdir()?;
         let started = match self {
             Kind::Noop => {
-                let mut noop = Command::new(std::env::current_exe()?);
+                let mut noop = Command::new(beside(env!("CARGO_PKG_NAME"))?);
                 announced(noop.args(["noop", "--listen", "127.0.0.1:0"]))
             }
             Kind::Farebox => farebox(Command::new(beside("farebox")?), home.path()),
@@ -209,9 +209,12 @@ fn signal(process: u32, signal: Signal) -> Result<(), Anything> {
     }
 }
 
-/// A program that was built with this one.
+/// A program that was built with this one, or this one itself. Tests are a directory further down.
 fn beside(name: &str) -> Result<PathBuf, Anything> {
-    let program = std::env::current_exe()?.with_file_name(name);
+    let mut program = std::env::current_exe()?.with_file_name(name);
+    if let Some(home) = program.parent().filter(|directory| directory.ends_with("deps")) {
+        program = home.with_file_name(name);
+    }
     if !program.is_file() {
         let path = program.display();
         return Err(format!("`{path}` is missing: build the workspace, not this alone").into());
