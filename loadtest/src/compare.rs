@@ -1,7 +1,7 @@
 //! `compare`: the same work for farebox and for what one would write otherwise, on one machine, in
-//! turn. Every round starts all servers anew and asks them one after the other, each round beginning
-//! with another, while those that are not asked stand still; what is said in the end are medians
-//! over the rounds.
+//! turn. Every round starts all servers anew and asks them one after the other, each round
+//! beginning with another, while those that are not asked stand still; what is said in the end are
+//! medians over the rounds.
 
 mod figures;
 mod tables;

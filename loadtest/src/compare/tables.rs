@@ -129,7 +129,8 @@ pub fn offered_load(results: &Results) -> String {
         let _ = writeln!(
             table,
             "\nOnce more at {percent} %, for long enough that passes of the snapshots and changes \
-             of the segment show: p99 {p99_ms:.2} ms, p99.9 {p999_ms:.2} ms, at most {max_ms:.2} ms."
+             of the segment show: p99 {p99_ms:.2} ms, p99.9 {p999_ms:.2} ms, \
+             at most {max_ms:.2} ms."
         );
     }
     let sync = results.median(Case::closed(SYNC, 1, Place::File), |figures| figures.p99_ms);
