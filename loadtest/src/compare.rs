@@ -1,6 +1,7 @@
 //! `compare`: the same work for farebox and for what one would write otherwise, on one machine, in
-//! turn. Every round starts all servers anew and asks them one after the other; what is said in the
-//! end are medians over the rounds.
+//! turn. Every round starts all servers anew and asks them one after the other, each round
+//! beginning with another, while those that are not asked stand still; what is said in the end are
+//! medians over the rounds.
 
 mod figures;
 mod tables;
@@ -35,6 +36,13 @@ const OWN_CONNECTIONS: usize = 64;
 /// Shares of the saturation at which latency is measured, in percent.
 const LOADS_PERCENT: [u32; 11] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110];
 const KINDS: [Kind; 5] = [Kind::Noop, Kind::Farebox, Kind::Unsynced, Kind::Redis, Kind::Postgres];
+/// The one load that is asked for longer, in its last round: snapshot passes come every 10 s.
+const LONG_PERCENT: u32 = 50;
+const LONG: Duration = Duration::from_secs(30);
+/// Below the saturation, so much of what is due may be on its way at the end of a run, in percent.
+const UNSENT_MAX_PERCENT: f64 = 1.0;
+/// A server that stood still notices within this time that it did.
+const AWAKENING: Duration = Duration::from_millis(50);
 const WARM_UP: Duration = Duration::from_millis(500);
 /// What a run takes besides, and what the servers of a round take to start and stop.
 const RUN_OVERHEAD: Duration = Duration::from_millis(500);
@@ -77,30 +85,30 @@ impl Compare {
                 "temporary files are in memory here: set TMPDIR to a directory on a disk".into()
             );
         }
-        let cases = self.cases();
-        let runs = cases.len() * usize::try_from(self.rounds)?;
+        let rounds: Vec<Vec<Case>> = (0..self.rounds).map(|round| self.cases(round)).collect();
+        let runs = rounds.iter().map(Vec::len).sum();
         let each = Duration::from_secs(self.seconds) + WARM_UP + RUN_OVERHEAD;
-        let minutes = (each * u32::try_from(runs)? + ROUND_OVERHEAD * u32::try_from(self.rounds)?)
-            .as_secs()
-            .div_ceil(60);
+        let overhead = ROUND_OVERHEAD * u32::try_from(self.rounds)? + LONG;
+        let minutes = (each * u32::try_from(runs)? + overhead).as_secs().div_ceil(60);
         println!("{machine}");
         println!("{runs} runs in {} rounds: about {minutes} minutes", self.rounds);
-        let mut results = Results::default();
-        for round in 0..self.rounds {
-            let mut under_way = Round::start(self.seconds, self.saturated())?;
-            for (position, case) in cases.iter().enumerate() {
-                let figures = under_way.measure(*case, &results)?;
-                results.add(*case, figures);
-                let run = usize::try_from(round)? * cases.len() + position + 1;
-                println!("{}", progress(run, runs, *case, &figures));
+        let (mut results, mut run) = (Results::default(), 0);
+        for cases in rounds {
+            let mut under_way = Round::start(self.seconds)?;
+            for case in cases {
+                let figures = under_way.measure(case, &results)?;
+                results.add(case, figures);
+                run += 1;
+                println!("{}", progress(run, runs, case, &figures));
             }
         }
         self.report(&machine, &results, document)
     }
 
-    /// What is run in every round, in this order: whoever is compared stands side by side.
-    fn cases(&self) -> Vec<Case> {
-        let places = [
+    /// What is run in a round, in this order: whoever is compared stands side by side, and whoever
+    /// was first in one round is last in the next.
+    fn cases(&self, round: u64) -> Vec<Case> {
+        let mut places = [
             Place::Noop,
             Place::Farebox,
             Place::Unsynced,
@@ -108,6 +116,7 @@ impl Compare {
             Place::Statement,
             Place::Procedure,
         ];
+        rotate(&mut places, round);
         let mut cases = vec![Case::closed(SYNC, 1, Place::File)];
         for profile in SHARED {
             for connections in &self.connections {
@@ -123,8 +132,12 @@ impl Compare {
         let saturated = self.saturated();
         for percent in LOADS_PERCENT {
             let load_percent = Some(percent);
-            let at = |place| Case { load_percent, place, ..saturated };
-            cases.extend([at(Place::Farebox), at(Place::Noop)]);
+            let mut places = [Place::Farebox, Place::Noop];
+            rotate(&mut places, round);
+            cases.extend(places.map(|place| Case { load_percent, place, ..saturated }));
+        }
+        if round + 1 == self.rounds {
+            cases.push(Case { load_percent: Some(LONG_PERCENT), is_long: true, ..saturated });
         }
         cases
     }
@@ -164,30 +177,38 @@ impl Compare {
     }
 }
 
+/// Each round begins one place further on than the one before.
+fn rotate(places: &mut [Place], round: u64) {
+    let first = usize::try_from(round).unwrap_or_default().checked_rem(places.len());
+    places.rotate_left(first.unwrap_or_default());
+}
+
 /// All servers, new, and the worlds that were made there.
 struct Round {
     runtime: Runtime,
     servers: BTreeMap<Kind, Server>,
     worlds: BTreeMap<(&'static str, Place), Arc<Prepared>>,
     lasting: Duration,
-    /// What farebox over HTTP did with the most connections.
-    saturated: Case,
+    /// The one server that is not standing still, if there is one; before the first run all are.
+    awake: Option<Option<Kind>>,
 }
 
 impl Round {
-    fn start(seconds: u64, saturated: Case) -> Result<Round, Anything> {
+    fn start(seconds: u64) -> Result<Round, Anything> {
         let servers = KINDS.into_iter().map(|kind| Ok((kind, kind.start()?)));
         Ok(Round {
             runtime: Runtime::new()?,
             servers: servers.collect::<Result<_, Anything>>()?,
             worlds: BTreeMap::new(),
             lasting: Duration::from_secs(seconds),
-            saturated,
+            awake: None,
         })
     }
 
     fn measure(&mut self, case: Case, results: &Results) -> Result<Figures, Anything> {
         let home = std::env::temp_dir();
+        self.awaken(case.place.server())?;
+        rustix::fs::sync(); // What others wrote is not to be written in the time of this one.
         match case.profile {
             SYNC => {
                 let latency = machine::sync_latency(&home, self.lasting)?;
@@ -195,45 +216,73 @@ impl Round {
                 Ok(Figures { per_second, ..Figures::latency(&latency) })
             }
             GROUP_COMMIT => {
-                let over_http = results.latest(self.saturated).ok_or("farebox comes first")?;
-                let bytes = format!("{:.0}", over_http.journal_bytes).parse()?;
+                // Bytes of a record with its share of what a batch has besides.
+                let embedded = Case::closed("canonical", CALLERS, Place::Embedded);
+                let embedded = results.latest(embedded).ok_or("farebox comes first")?;
+                let bytes = format!("{:.0}", embedded.journal_bytes).parse()?;
+                let callers = case.connections;
                 let per_second =
-                    machine::group_commit(&home, case.connections, bytes, self.lasting)?;
+                    machine::group_commit(&home, callers, bytes, WARM_UP, self.lasting)?;
                 Ok(Figures { per_second, ..Figures::default() })
             }
             _ => self.ask(case, results),
         }
     }
 
+    /// Lets a server go on, and all the others stand still.
+    fn awaken(&mut self, asked: Option<Kind>) -> Result<(), Anything> {
+        if self.awake == Some(asked) {
+            return Ok(());
+        }
+        for (kind, server) in &self.servers {
+            match asked == Some(*kind) {
+                true => server.resume()?,
+                false => server.pause()?,
+            }
+        }
+        self.awake = Some(asked);
+        std::thread::sleep(AWAKENING);
+        Ok(())
+    }
+
     /// Lets a profile loose on a place, and holds what the answers charged against the balances.
     fn ask(&mut self, case: Case, results: &Results) -> Result<Figures, Anything> {
         let profile = Profile::load(case.profile)?;
         let prepared = self.world(case, &profile)?;
+        rustix::fs::sync(); // The world may have been made just now.
+        let lasting = if case.is_long { self.lasting.max(LONG) } else { self.lasting };
         let load = Load {
             arrival: arrival(case, results)?,
             connections: case.connections,
             threads: std::thread::available_parallelism()?.get(),
             warm_up: WARM_UP,
-            lasting: Lasting::Time(self.lasting),
+            lasting: Lasting::Time(lasting),
             seed: SEED,
         };
         let handle = self.runtime.handle().clone();
         let used = self.runtime.block_on(prepared.used())?;
-        let before = self.counters(case.place)?;
+        let (before, journal_before) = (self.counters(case.place)?, prepared.journal()?);
         let measured = driver::run(&handle, &prepared, &profile, &load, &ProgressBar::hidden())?;
         // What sessions charge does not say how many requests it took.
         let counted = profile.has_only_one_offs();
         let after = if counted { self.counters(case.place)? } else { before };
         let used = used.zip(self.runtime.block_on(prepared.used())?);
+        let mut journal_bytes = None;
         if case.place == Place::Embedded {
             self.worlds.remove(&(case.profile, case.place));
             self.runtime.block_on(prepared.close())?;
+            journal_bytes = journal_before.zip(prepared.journal()?).map(|(before, after)| {
+                (after.bytes - before.bytes) as f64 / (after.records - before.records) as f64
+            });
         }
         let audit = Audit::new(used, &measured, None);
         if !audit.agrees || measured.refused + measured.overloaded + measured.unknown > 0 {
             return Err(failed(case, &measured, audit).into());
         }
-        Ok(Figures::of(&measured, profile.world.cost(), before, after))
+        let offered_per_second = offered(&load, case, &measured)?;
+        let figures = Figures::of(&measured, profile.world.cost(), before, after);
+        let journal_bytes = journal_bytes.unwrap_or(figures.journal_bytes);
+        Ok(Figures { offered_per_second, journal_bytes, ..figures })
     }
 
     /// The world of a profile there, made if it is not there yet.
@@ -272,11 +321,30 @@ impl Round {
 /// In the open loop a share of what farebox came to in the closed one of this round, for others too.
 fn arrival(case: Case, results: &Results) -> Result<Arrival, Anything> {
     let Some(percent) = case.load_percent else { return Ok(Arrival::Closed) };
-    let closed = Case { load_percent: None, place: Place::Farebox, ..case };
+    let closed = Case { load_percent: None, place: Place::Farebox, is_long: false, ..case };
     let closed = results.latest(closed);
     let closed = closed.ok_or("the closed loop comes first")?.per_second;
     let per_second = format!("{:.0}", closed * f64::from(percent) / 100.0).parse()?;
     Ok(Arrival::Open { per_second })
+}
+
+/// What was offered in the open loop, a second. Below the saturation nearly all of it is sent:
+/// else the latencies are those of the requests that were lucky.
+fn offered(load: &Load, case: Case, measured: &Measured) -> Result<f64, Anything> {
+    let (Arrival::Open { per_second }, Lasting::Time(time)) = (load.arrival, load.lasting) else {
+        return Ok(0.0);
+    };
+    let due = f64::from(per_second) * (load.warm_up + time).as_secs_f64();
+    let unsent_percent = measured.unsent as f64 * 100.0 / due.max(1.0);
+    if case.load_percent.is_some_and(|load| load < 100) && unsent_percent > UNSENT_MAX_PERCENT {
+        let (Case { place, .. }, unsent) = (case, measured.unsent);
+        let (place, load) = (place.name(), case.load_percent.unwrap_or_default());
+        return Err(format!(
+            "{place} at {load} %: {unsent} of {due:.0} requests were due and not sent"
+        )
+        .into());
+    }
+    Ok(f64::from(per_second))
 }
 
 /// Why a run is worth nothing.
@@ -292,12 +360,13 @@ fn failed(case: Case, measured: &Measured, audit: Audit) -> String {
 
 /// A run in one line.
 fn progress(run: usize, runs: usize, case: Case, figures: &Figures) -> String {
-    let Case { profile, connections, load_percent, place } = case;
+    let Case { profile, connections, load_percent, place, is_long } = case;
     let load = load_percent.map_or(String::new(), |percent| format!(" at {percent} %"));
+    let longer = if is_long { ", longer" } else { "" };
     let Figures { per_second, p50_ms, p99_ms, .. } = figures;
     let rate = tables::grouped(&format!("{per_second:.0}"));
     format!(
-        "[{run}/{runs}] {profile}{load}, {connections} callers, {}: {rate}/s, \
+        "[{run}/{runs}] {profile}{load}{longer}, {connections} callers, {}: {rate}/s, \
          p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms",
         place.name()
     )
@@ -319,7 +388,7 @@ mod tests {
     fn whoever_is_compared_stands_side_by_side() {
         let Line { compare } = Line::parse_from(["", "--connections", "64"]);
         let places = |profile: &str| -> Vec<&str> {
-            let cases = compare.cases().into_iter();
+            let cases = compare.cases(0).into_iter();
             cases
                 .filter(|case| case.profile == profile && case.connections == 64)
                 .filter(|case| case.load_percent.is_none())
@@ -331,7 +400,44 @@ mod tests {
         assert_eq!(places("hot"), [&peers[..], &postgres].concat());
         assert_eq!(places("canonical"), [&["no-op"], &peers[..], &postgres].concat());
         assert_eq!(places("puts"), ["farebox"]);
-        assert_eq!(compare.cases().len(), 1 + 6 + 5 + 5 + 3 + 2 + 22);
+        assert_eq!(compare.cases(0).len(), 1 + 6 + 5 + 5 + 3 + 2 + 22);
+        assert_eq!(compare.cases(2).len(), 1 + 6 + 5 + 5 + 3 + 2 + 22 + 1, "one is longer");
+    }
+
+    #[test]
+    fn whoever_was_first_in_one_round_is_last_in_the_next() {
+        let Line { compare } = Line::parse_from(["", "--connections", "64"]);
+        let first = |round: u64, percent: Option<u32>| {
+            let cases = compare.cases(round).into_iter();
+            let mut cases = cases.filter(|case| case.load_percent == percent);
+            cases.find(|case| case.place != Place::File).map(|case| case.place)
+        };
+        let begin = [0, 1, 2, 6].map(|round| first(round, None));
+        let expected = [Place::Noop, Place::Farebox, Place::Unsynced, Place::Noop];
+        assert_eq!(begin, expected.map(Some));
+        let begin = [0, 1, 2].map(|round| first(round, Some(50)));
+        assert_eq!(begin, [Place::Farebox, Place::Noop, Place::Farebox].map(Some));
+    }
+
+    #[test]
+    fn what_is_due_is_sent_below_the_saturation() {
+        let load = Load {
+            arrival: Arrival::Open { per_second: 1_000 },
+            connections: 64,
+            threads: 1,
+            warm_up: Duration::from_secs(1),
+            lasting: Lasting::Time(Duration::from_secs(3)),
+            seed: SEED,
+        };
+        let closed = Case::closed("canonical", 64, Place::Farebox);
+        for (percent, unsent, expected) in
+            [(90, 0, true), (90, 40, true), (90, 41, false), (100, 41, true), (110, 400, true)]
+        {
+            let case = Case { load_percent: Some(percent), ..closed };
+            let measured = Measured { unsent, ..Measured::new().unwrap() };
+            let offered = offered(&load, case, &measured);
+            assert_eq!(offered.is_ok(), expected, "{unsent} at {percent} %");
+        }
     }
 
     #[test]

@@ -77,11 +77,26 @@ fn file_system(directory: &Path) -> Result<String, Anything> {
     Ok(nearest.ok_or("nothing is mounted at `/`")?.fs_type)
 }
 
+/// A process, its children and theirs.
+pub fn family(process: u32) -> Result<Vec<u32>, Anything> {
+    let members = relatives(process)?.into_iter();
+    members.map(|member| Ok(u32::try_from(member.pid)?)).collect()
+}
+
 /// CPU time that a process, its children and theirs have taken, with those that have ended.
 pub fn cpu_time(process: u32) -> Result<Duration, Anything> {
-    let process = i32::try_from(process)?;
     // Whoever ends between the list and the look at it is counted by its parent.
-    let stats: Vec<_> =
+    let ticks = relatives(process)?.into_iter().map(|stat| {
+        let of_ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
+        stat.utime + stat.stime + of_ended
+    });
+    Ok(Duration::from_millis(ticks.sum::<u64>() * 1_000 / procfs::ticks_per_second()))
+}
+
+/// What the system knows of a process, its children and theirs.
+fn relatives(process: u32) -> Result<Vec<procfs::process::Stat>, Anything> {
+    let process = i32::try_from(process)?;
+    let mut stats: Vec<_> =
         procfs::process::all_processes()?.flatten().filter_map(|one| one.stat().ok()).collect();
     let mut family = HashSet::from([process]);
     loop {
@@ -93,11 +108,8 @@ pub fn cpu_time(process: u32) -> Result<Duration, Anything> {
             break;
         }
     }
-    let ticks = stats.iter().filter(|stat| family.contains(&stat.pid)).map(|stat| {
-        let of_ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
-        stat.utime + stat.stime + of_ended
-    });
-    Ok(Duration::from_millis(ticks.sum::<u64>() * 1_000 / procfs::ticks_per_second()))
+    stats.retain(|stat| family.contains(&stat.pid));
+    Ok(stats)
 }
 
 /// How long `fdatasync` takes after one block, again and again, in nanoseconds.
@@ -118,10 +130,12 @@ pub fn sync_latency(directory: &Path, lasting: Duration) -> Result<Histogram<u64
 
 /// Records a second that so many callers append to a file in group commits, each waiting until its
 /// own is synced: what queues up during one sync shares the next, and nothing else is done at all.
+/// What is appended during the warm-up does not count.
 pub fn group_commit(
     directory: &Path,
     callers: usize,
     record_bytes: usize,
+    warm_up: Duration,
     lasting: Duration,
 ) -> Result<f64, Anything> {
     let file = written_ahead(directory)?;
@@ -147,18 +161,19 @@ pub fn group_commit(
         Ok(())
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
-    let (began, mut tasks) = (Instant::now(), tokio::task::JoinSet::new());
+    let (begins, mut tasks) = (Instant::now() + warm_up, tokio::task::JoinSet::new());
     for _ in 0..callers {
         let append = append.clone();
         tasks.spawn_on(
             async move {
                 let mut appended = 0_u64;
-                while began.elapsed() < lasting {
+                while begins.elapsed() < lasting {
+                    let is_measured = Instant::now() >= begins;
                     let (synced, until) = oneshot::channel();
                     if append.send(synced).await.is_err() || until.await.is_err() {
                         break; // The committer says why.
                     }
-                    appended += 1;
+                    appended += u64::from(is_measured);
                 }
                 appended
             },
@@ -167,7 +182,7 @@ pub fn group_commit(
     }
     drop(append);
     let appended: u64 = runtime.block_on(tasks.join_all()).into_iter().sum();
-    let lasted = began.elapsed();
+    let lasted = begins.elapsed();
     committer.join().map_err(|_| "the committer panicked")??;
     Ok(appended as f64 / lasted.as_secs_f64())
 }
@@ -209,6 +224,6 @@ mod tests {
         let moment = Duration::from_millis(20);
         let latency = sync_latency(home.path(), moment).unwrap();
         assert!(latency.value_at_quantile(0.5) > 1_000, "a sync within a microsecond is none");
-        assert!(group_commit(home.path(), 10, 150, moment).unwrap() > 0.0);
+        assert!(group_commit(home.path(), 10, 150, moment, moment).unwrap() > 0.0);
     }
 }

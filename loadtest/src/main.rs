@@ -10,6 +10,8 @@ mod compare;
 mod cycles;
 mod document;
 mod driver;
+mod goals;
+mod journal;
 mod machine;
 mod measure;
 mod noop;

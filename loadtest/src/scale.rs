@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use self::table::Table;
 use crate::Anything;
 use crate::document::Document;
+use crate::goals;
 use crate::machine::Machine;
 
 /// The part of the document.
@@ -99,12 +100,15 @@ impl Scale {
         };
         let tables = Runtime::new()?.block_on(series(&plan))?;
         plan.progress.finish_and_clear();
+        let verdicts: Vec<_> = tables.iter().flat_map(Table::goals).collect();
+        let verdicts = goals::table(&verdicts);
+        println!("\n{verdicts}");
         if let (Some(mut document), Some(path)) = (document, &self.output) {
             let charts = path.with_extension("");
             let name = charts.file_name().unwrap_or_default().to_string_lossy();
             let how = format!("{machine}. {} callers, {} s a point.", self.callers, self.seconds);
             let parts = tables.iter().map(|table| table.markdown(&name));
-            let generated: Vec<String> = std::iter::once(how).chain(parts).collect();
+            let generated: Vec<String> = [how, verdicts].into_iter().chain(parts).collect();
             document.replace(PART, &generated.join("\n\n"))?;
             document.save()?;
             tables.iter().try_for_each(|table| table.draw(&charts))?;
@@ -150,6 +154,8 @@ mod tests {
     fn every_series_in_miniature() {
         let tables = Runtime::new().unwrap().block_on(series(&plan(20))).unwrap();
         let rows: Vec<usize> = tables.iter().map(Table::rows).collect();
+        let goals: Vec<usize> = tables.iter().map(|table| table.goals().len()).collect();
+        assert_eq!(goals, [2, 4, 0, 2, 2, 2, 2, 0, 0]);
         assert_eq!(rows, [3, 4, 1, 3, 3, 3, 3, 3, 5]);
         let home = tempfile::tempdir().unwrap();
         for table in &tables {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -59,7 +60,7 @@ impl Kind {
     /// Whether what it needs is installed, or what is missing.
     pub fn check(self) -> Result<(), Anything> {
         let (program, argument) = match self {
-            Kind::Noop => return Ok(()),
+            Kind::Noop => return beside(env!("CARGO_PKG_NAME")).map(|_| ()),
             Kind::Farebox => return beside("farebox").map(|_| ()),
             Kind::Unsynced => ("eatmydata".into(), "true"),
             Kind::Redis => ("redis-server".into(), "--version"),
@@ -79,7 +80,7 @@ impl Kind {
         let home = tempfile::Builder::new().prefix("farebox-loadtest-").tempdir()?;
         let started = match self {
             Kind::Noop => {
-                let mut noop = Command::new(std::env::current_exe()?);
+                let mut noop = Command::new(beside(env!("CARGO_PKG_NAME"))?);
                 announced(noop.args(["noop", "--listen", "127.0.0.1:0"]))
             }
             Kind::Farebox => farebox(Command::new(beside("farebox")?), home.path()),
@@ -145,6 +146,19 @@ impl Server {
         Ok(Counters { cpu: machine::cpu_time(self.child.id())?, syncs, appended_bytes })
     }
 
+    /// Lets it and its children stand still: they write nothing and take no time of a core.
+    pub fn pause(&self) -> Result<(), Anything> {
+        let process = self.child.id();
+        signal(process, Signal::STOP)?; // It has no more children from here on.
+        machine::family(process)?.into_iter().try_for_each(|member| signal(member, Signal::STOP))
+    }
+
+    /// Lets it and its children go on.
+    pub fn resume(&self) -> Result<(), Anything> {
+        let family = machine::family(self.child.id())?;
+        family.into_iter().try_for_each(|member| signal(member, Signal::CONT))
+    }
+
     /// Whether what is said of its syncs is so.
     fn check_syncs(&self) -> Result<(), Anything> {
         let loaded = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id()))?;
@@ -171,6 +185,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let _ = self.resume(); // It would not hear anything.
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT); // It may have ended.
         let asked = Instant::now();
         while asked.elapsed() < PATIENCE {
@@ -185,9 +200,21 @@ impl Drop for Server {
     }
 }
 
-/// A program that was built with this one.
+/// Sends a process a signal, unless it has ended meanwhile.
+fn signal(process: u32, signal: Signal) -> Result<(), Anything> {
+    let process = Pid::from_raw(i32::try_from(process)?).ok_or("no process has that id")?;
+    match kill_process(process, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A program that was built with this one, or this one itself. Tests are a directory further down.
 fn beside(name: &str) -> Result<PathBuf, Anything> {
-    let program = std::env::current_exe()?.with_file_name(name);
+    let mut program = std::env::current_exe()?.with_file_name(name);
+    if let Some(home) = program.parent().filter(|directory| directory.ends_with("deps")) {
+        program = home.with_file_name(name);
+    }
     if !program.is_file() {
         let path = program.display();
         return Err(format!("`{path}` is missing: build the workspace, not this alone").into());

@@ -18,6 +18,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Handle;
 
 use crate::Anything;
+use crate::journal::Used;
 use crate::measure::Charged;
 use crate::profile::Profile;
 use crate::workload::Operation;
@@ -171,6 +172,17 @@ impl Prepared {
             Prepared::Http(http) => http.advance(ms).await,
             Prepared::Embedded(embedded) => embedded.advance(ms).await,
             Prepared::Redis(_) | Prepared::Postgres(_) => Err("a peer's time is not ours".into()),
+        }
+    }
+
+    /// What its journal has of the disk; nothing where none is in reach.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn journal(&self) -> Result<Option<Used>, Anything> {
+        match self {
+            Prepared::Http(_) | Prepared::Redis(_) | Prepared::Postgres(_) => Ok(None),
+            Prepared::Embedded(embedded) => embedded.journal().map(Some),
         }
     }
 

@@ -63,12 +63,14 @@ pub struct Case {
     pub load_percent: Option<u32>,
     /// Who is asked.
     pub place: Place,
+    /// Once, and for so long that stalls can show which come seldom.
+    pub is_long: bool,
 }
 
 impl Case {
     /// Everybody asks again as soon as there is an answer.
     pub const fn closed(profile: &'static str, connections: usize, place: Place) -> Case {
-        Case { profile, connections, load_percent: None, place }
+        Case { profile, connections, load_percent: None, place, is_long: false }
     }
 }
 
@@ -83,6 +85,12 @@ pub struct Figures {
     pub p99_ms: f64,
     /// 999 of 1,000 took no longer.
     pub p999_ms: f64,
+    /// The longest of all.
+    pub max_ms: f64,
+    /// In the open loop, how many were due.
+    pub offered_per_second: f64,
+    /// In the open loop, how many were due and not sent by the end.
+    pub unsent: f64,
     /// The server's CPU time for a request.
     pub cpu_us: f64,
     /// Syncs of the server's log.
@@ -103,6 +111,7 @@ impl Figures {
         let each = |before: u64, after: u64| (after - before) as f64 / requests;
         Figures {
             per_second,
+            unsent: measured.unsent as f64,
             cpu_us: (after.cpu - before.cpu).as_secs_f64() * 1e6 / requests,
             syncs_per_second: each(before.syncs, after.syncs) * per_second,
             journal_bytes: each(before.appended_bytes, after.appended_bytes),
@@ -115,7 +124,8 @@ impl Figures {
     pub fn latency(nanoseconds: &hdrhistogram::Histogram<u64>) -> Figures {
         let ms = |quantile| nanoseconds.value_at_quantile(quantile) as f64 / 1e6;
         let (p50_ms, p99_ms, p999_ms) = (ms(0.5), ms(0.99), ms(0.999));
-        Figures { p50_ms, p99_ms, p999_ms, ..Figures::default() }
+        let max_ms = nanoseconds.max() as f64 / 1e6;
+        Figures { p50_ms, p99_ms, p999_ms, max_ms, ..Figures::default() }
     }
 }
 

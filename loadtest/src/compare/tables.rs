@@ -4,39 +4,11 @@ use std::fmt::Write as _;
 
 use super::figures::{Case, Figures, Place, Results};
 use crate::chart::Series;
-
-/// One of the targets that farebox was built for.
-struct Goal {
-    what: &'static str,
-    needed: Needed,
-    measured: Option<f64>,
-}
-
-enum Needed {
-    AtLeast(f64),
-    AtMost(f64),
-}
+use crate::goals::{self, Goal};
 
 /// Every target, what was measured, and whether that meets it.
 pub fn targets(results: &Results) -> String {
-    let mut table = "| what | target | measured | |\n|---|---|---|---|\n".to_owned();
-    for Goal { what, needed, measured } in goals(results) {
-        // How far it is from being met, as a share of the limit: nothing, if it is.
-        let (bound, limit, short) = match needed {
-            Needed::AtLeast(limit) => {
-                ("at least", limit, measured.map(|found| 1.0 - found / limit))
-            }
-            Needed::AtMost(limit) => ("at most", limit, measured.map(|found| found / limit - 1.0)),
-        };
-        let verdict = match short {
-            Some(short) if short <= 0.0 => "met".to_owned(),
-            Some(short) => format!("**missed** by {:.1} %", short * 100.0),
-            None => String::new(),
-        };
-        let measured = measured.map_or("not measured".to_owned(), |found| format!("{found:.2}"));
-        let _ = writeln!(table, "| {what} | {bound} {limit} | {measured} | {verdict} |");
-    }
-    table
+    goals::table(&goals(results))
 }
 
 fn goals(results: &Results) -> Vec<Goal> {
@@ -59,8 +31,7 @@ fn goals(results: &Results) -> Vec<Goal> {
     let half = loads(results, Place::Farebox).find(|(percent, _)| *percent == 50);
     let sync = Case::closed(SYNC, 1, Place::File);
     let at_half = half.and_then(|(_, half)| results.ratio(half, sync, |figures| figures.p99_ms));
-    let at_least = |what, limit, measured| Goal { what, needed: Needed::AtLeast(limit), measured };
-    let at_most = |what, limit, measured| Goal { what, needed: Needed::AtMost(limit), measured };
+    let (at_least, at_most) = (Goal::at_least, Goal::at_most);
     let canonical = |profile, connections| {
         rate(farebox(profile, connections), farebox("canonical", connections))
     };
@@ -125,8 +96,9 @@ pub fn comparison(results: &Results) -> String {
 
 /// The open loop: latency at each share of the saturation.
 pub fn offered_load(results: &Results) -> String {
-    let mut table = "| load | requests/s | p50 ms | p99 ms | p99.9 ms | no-op p50 ms | p99 ms \
-                     | p99.9 ms |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    let mut table = "| load | offered/s | requests/s | unsent | p50 ms | p99 ms | p99.9 ms \
+                     | no-op unsent | p50 ms | p99 ms | p99.9 ms |\n\
+                     |--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for (percent, case) in loads(results, Place::Farebox) {
         let show = |place: Place, digits: usize, figure: fn(&Figures) -> f64| {
@@ -140,10 +112,25 @@ pub fn offered_load(results: &Results) -> String {
         };
         let _ = writeln!(
             table,
-            "| {percent} % | {} | {} | {} |",
+            "| {percent} % | {} | {} | {} | {} | {} | {} |",
+            show(Place::Farebox, 0, |figures| figures.offered_per_second),
             show(Place::Farebox, 0, |figures| figures.per_second),
+            show(Place::Farebox, 0, |figures| figures.unsent),
             latency(Place::Farebox),
+            show(Place::Noop, 0, |figures| figures.unsent),
             latency(Place::Noop),
+        );
+    }
+    for case in results.cases().filter(|case| case.is_long) {
+        let (Some(figures), Some(percent)) = (results.latest(case), case.load_percent) else {
+            continue;
+        };
+        let Figures { p99_ms, p999_ms, max_ms, .. } = figures;
+        let _ = writeln!(
+            table,
+            "\nOnce more at {percent} %, for long enough that passes of the snapshots and changes \
+             of the segment show: p99 {p99_ms:.2} ms, p99.9 {p999_ms:.2} ms, \
+             at most {max_ms:.2} ms."
         );
     }
     let sync = results.median(Case::closed(SYNC, 1, Place::File), |figures| figures.p99_ms);
@@ -181,7 +168,7 @@ pub fn offered_load_chart(results: &Results) -> Vec<Series> {
 }
 
 fn loads(results: &Results, place: Place) -> impl Iterator<Item = (u32, Case)> {
-    let cases = results.cases().filter(move |case| case.place == place);
+    let cases = results.cases().filter(move |case| case.place == place && !case.is_long);
     cases.filter_map(|case| Some((case.load_percent?, case)))
 }
 
@@ -220,6 +207,8 @@ mod tests {
         results.add(at("canonical", Place::Redis), rate(30.0));
         let half = Case { load_percent: Some(50), ..at("canonical", Place::Farebox) };
         results.add(half, Figures { p99_ms: 4.0, ..Figures::default() });
+        let long = Case { is_long: true, ..half };
+        results.add(long, Figures { p99_ms: 2.0, max_ms: 70.0, ..Figures::default() });
         results.add(Case::closed(SYNC, 1, Place::File), rate(0.0));
         let table = targets(&results);
         for line in [
@@ -232,7 +221,9 @@ mod tests {
         }
         let compared = comparison(&results);
         assert!(compared.contains("| canonical | 64 | Redis | 30 | 2.10 x |"), "{compared}");
-        assert!(offered_load(&results).contains("| 50 % |"));
+        let offered = offered_load(&results);
+        assert_eq!(offered.matches("| 50 % |").count(), 1, "{offered}");
+        assert!(offered.contains("p99 2.00 ms, p99.9 0.00 ms, at most 70.00 ms."), "{offered}");
         assert_eq!(offered_load_chart(&results).len(), 5);
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Plan;
-use super::table::Table;
+use super::table::{COST_UNIT, Table};
 use super::world::{World, request};
 use crate::Anything;
 
@@ -33,7 +33,8 @@ pub(super) async fn of_a_growing_world(plan: &Plan) -> Result<[Table; 3], Anythi
     let home = tempfile::tempdir()?;
     let mut world = World::new(home.path(), plan.snapshot_every).await?;
     let title = "One-off requests by line items, 1,000 to an instance".to_owned();
-    let mut by_line_items = Table::new("line-items", title, &COLUMNS, (2, "µs"), &plan.progress);
+    let mut by_line_items =
+        Table::new("line-items", title, &COLUMNS, (2, COST_UNIT), &plan.progress);
     let (empty, mut of_line_items) = (resident_bytes()?, Vec::new());
     for size in plan.sizes(plan.largest) {
         world.add_line_items(size, PER_INSTANCE, plan).await?;
@@ -52,7 +53,7 @@ pub(super) async fn of_a_growing_world(plan: &Plan) -> Result<[Table; 3], Anythi
         "p99 µs of requests",
         "p99 µs of PUTs",
     ];
-    let mut by_sessions = Table::new("sessions", title, columns, (4, "µs"), &plan.progress);
+    let mut by_sessions = Table::new("sessions", title, columns, (4, COST_UNIT), &plan.progress);
     by_sessions.add(one_offs(&world, plan).await?.beside(&Cost::UNKNOWN, 0));
     let (empty, mut of_sessions) = (resident_bytes()?, Vec::new());
     for size in plan.sizes(plan.largest) {
@@ -90,7 +91,7 @@ pub(super) async fn by_line_items(
     let home = tempfile::tempdir()?;
     let mut world = World::new(home.path(), plan.snapshot_every).await?;
     let title = format!("One-off requests by line items, {how}");
-    let mut table = Table::new(name, title, &COLUMNS, (2, "µs"), &plan.progress);
+    let mut table = Table::new(name, title, &COLUMNS, (2, COST_UNIT), &plan.progress);
     for size in plan.sizes(plan.largest) {
         world.add_line_items(size, per_instance, plan).await?;
         world.settle().await?;
@@ -104,7 +105,7 @@ pub(super) async fn by_line_items(
 pub(super) async fn by_rated_items(most: usize, plan: &Plan) -> Result<Table, Anything> {
     let title = "One-off requests by items in the rate table".to_owned();
     let columns = &["rated items", "wall µs a request", "CPU µs a request", "p99 µs"];
-    let mut table = Table::new("rated-items", title, columns, (2, "µs"), &plan.progress);
+    let mut table = Table::new("rated-items", title, columns, (2, COST_UNIT), &plan.progress);
     for size in plan.sizes(most) {
         let home = tempfile::tempdir()?;
         let mut world = World::new(home.path(), plan.snapshot_every).await?;

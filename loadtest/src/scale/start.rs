@@ -2,18 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use farebox::domain::ids::Sequence;
-use farebox::journal::{Directory, walk};
 use tokio::time::Instant;
 
-use super::table::Table;
+use super::table::{JOURNAL, Table};
 use super::world::{World, request};
 use super::{Plan, cost};
 use crate::Anything;
+use crate::journal::{Used, segments, used};
 
 /// No pass is to come in between.
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -21,7 +19,7 @@ const NEVER: Duration = Duration::from_secs(86_400);
 const INSTANCES: usize = 1_000;
 /// Line items of an instance in a snapshot.
 const PER_INSTANCE: usize = 1_000;
-/// The fastest of so many readings is what reading takes: then the files are in the system's cache.
+/// What a reading or a start takes is the median of so many: the files are in the system's cache.
 const READINGS: usize = 3;
 const MIB: f64 = 1_048_576.0;
 
@@ -38,7 +36,7 @@ pub(super) async fn by_journal(plan: &Plan) -> Result<Table, Anything> {
         "without snapshots / raw",
         "MiB",
     ];
-    let mut table = Table::new("journal", title, columns, (3, "s"), &plan.progress);
+    let mut table = Table::new(JOURNAL, title, columns, (3, "s"), &plan.progress);
     let home = tempfile::tempdir()?;
     let mut world = World::new(home.path(), NEVER).await?;
     world.add_line_items(INSTANCES.min(plan.largest), 1, plan).await?;
@@ -46,16 +44,22 @@ pub(super) async fn by_journal(plan: &Plan) -> Result<Table, Anything> {
         let wanted = plan.largest * times;
         let already = usize::try_from(world.broker.journal().last().get())?;
         charge(&world, wanted.saturating_sub(already), plan).await?;
-        let scopes = world.stop().await?;
+        let mut scopes = world.stop().await?;
         let Used { bytes, records } = used(home.path())?;
         let raw = (0..READINGS).map(|_| read_raw(home.path(), bytes));
-        let raw = raw.collect::<Result<Vec<_>, _>>()?.into_iter().min().unwrap_or_default();
-        let (again, start) = World::start(home.path(), scopes).await?;
-        let scopes = again.stop().await?;
-        std::fs::remove_dir_all(home.path().join("snapshots"))?;
-        let (again, replay) = World::start(home.path(), scopes).await?;
-        world = again;
-        let [raw, start, replay] = [raw, start, replay].map(|time| time.as_secs_f64());
+        let raw = raw.collect::<Result<Vec<_>, _>>()?;
+        let (mut starts, mut replays) = (Vec::new(), Vec::new());
+        for _ in 0..READINGS {
+            let (again, start) = World::start(home.path(), scopes, NEVER).await?;
+            scopes = again.stop().await?;
+            std::fs::remove_dir_all(home.path().join("snapshots"))?;
+            let (again, replay) = World::start(home.path(), scopes, NEVER).await?;
+            scopes = again.stop().await?; // Takes the snapshots that the next one starts from.
+            starts.push(start);
+            replays.push(replay);
+        }
+        world = World::start(home.path(), scopes, NEVER).await?.0;
+        let [raw, start, replay] = [raw, starts, replays].map(|times| median(times).as_secs_f64());
         let megabytes = bytes as f64 / MIB;
         let row = [records as f64, raw, start, replay, start / raw, replay / raw, megabytes];
         table.add(row.to_vec());
@@ -78,7 +82,7 @@ pub(super) async fn by_snapshot(plan: &Plan) -> Result<Table, Anything> {
         let snapshot = began.elapsed();
         let bytes = bytes_below(&home.path().join("snapshots"))?;
         let journal = used(home.path())?.bytes;
-        let (world, start) = World::start(home.path(), scopes).await?;
+        let (world, start) = World::start(home.path(), scopes, NEVER).await?;
         world.stop().await?;
         let [snapshot, start] = [snapshot, start].map(|time| time.as_secs_f64());
         let [bytes, journal] = [bytes, journal].map(|bytes| bytes as f64 / MIB);
@@ -108,6 +112,12 @@ pub(super) async fn disk_bytes(plan: &Plan) -> Result<Table, Anything> {
     Ok(table)
 }
 
+/// What stands in the middle of an odd number.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
 /// Makes so many one-off requests, in all instances in turn.
 async fn charge(world: &World, many: usize, plan: &Plan) -> Result<(), Anything> {
     let asked = request()?;
@@ -122,23 +132,6 @@ async fn charge(world: &World, many: usize, plan: &Plan) -> Result<(), Anything>
         })
         .await?;
     Ok(())
-}
-
-/// What a journal has of the disk, up to the end of its last batch.
-struct Used {
-    bytes: u64,
-    records: u64,
-}
-
-fn used(home: &Path) -> Result<Used, Anything> {
-    let journal = home.join("journal");
-    let disk = Directory::read_only(&journal)?;
-    let report = walk(&disk, Sequence::ZERO, &mut |_, _| ControlFlow::Continue(()))?;
-    let mut bytes = report.end.offset;
-    for segment in segments(&journal)?.iter().take_while(|name| **name < report.end.file) {
-        bytes += journal.join(segment).metadata()?.len();
-    }
-    Ok(Used { bytes, records: report.records })
 }
 
 /// How long it takes to read so many bytes of the segments, in order.
@@ -156,19 +149,6 @@ fn read_raw(home: &Path, bytes: u64) -> Result<Duration, Anything> {
         }
     }
     Ok(began.elapsed())
-}
-
-/// The names of a journal's segments, in order.
-fn segments(journal: &Path) -> Result<Vec<String>, Anything> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(journal)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(farebox::journal::SEGMENT_SUFFIX) {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// The length of all files in a directory and below.

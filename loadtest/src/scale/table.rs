@@ -6,6 +6,17 @@ use indicatif::{HumanFloatCount, ProgressBar};
 
 use crate::Anything;
 use crate::chart::{self, Series};
+use crate::goals::Goal;
+
+/// The series of journals, and how its columns end that are held against a raw read.
+pub(super) const JOURNAL: &str = "journal";
+const AGAINST_RAW: &str = " / raw";
+/// A start takes at most so many times as long as reading its journal.
+const RAW_MOST: f64 = 4.0;
+/// What costs of requests are measured in. Where most is there, they are at most so many times
+/// those where least is.
+pub(super) const COST_UNIT: &str = "µs";
+const COST_MOST: f64 = 1.1;
 
 /// A series: how it is called, and what is measured at each point.
 pub(super) struct Table {
@@ -69,6 +80,29 @@ impl Table {
         )
     }
 
+    /// What it is held against: what a request costs stays the same however much there is; a start
+    /// that applies all of the longest journal takes little more than reading it.
+    pub(super) fn goals(&self) -> Vec<Goal> {
+        let last = |column: usize| Some(*self.rows.last()?.get(column)?);
+        let columns = self.columns.iter().enumerate().skip(1);
+        if self.name == JOURNAL {
+            let ratios = columns.filter(|(_, name)| name.ends_with(AGAINST_RAW));
+            let goal = |(column, name): (usize, &&str)| {
+                Goal::at_most(&format!("longest journal: {name}"), RAW_MOST, last(column))
+            };
+            return ratios.map(goal).collect();
+        }
+        let costs = columns.take(self.drawn).filter(|_| self.unit == COST_UNIT);
+        let goal = |(column, name): (usize, &&str)| {
+            let mut known = self.rows.iter().filter_map(|row| row.get(column));
+            let smallest = known.find(|cost| cost.is_finite());
+            let ratio = last(column).zip(smallest).map(|(largest, smallest)| largest / smallest);
+            let (title, ratio) = (&self.title, ratio.filter(|ratio| ratio.is_finite()));
+            Goal::at_most(&format!("{title}: {name}, largest / smallest"), COST_MOST, ratio)
+        };
+        costs.map(goal).collect()
+    }
+
     /// Writes the chart into this directory.
     pub(super) fn draw(&self, charts: &Path) -> Result<(), Anything> {
         let lines = self.columns.iter().enumerate().skip(1).take(self.drawn);
@@ -108,6 +142,31 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::goals;
+
+    #[test]
+    fn the_largest_is_held_against_the_smallest_that_was_measured() {
+        let hidden = ProgressBar::hidden();
+        let make = |name, unit| {
+            let columns = &["size", "a", "b / raw"];
+            let mut table = Table::new(name, "T".to_owned(), columns, (2, unit), &hidden);
+            table.add(vec![1.0, f64::NAN, 10.0]);
+            table.add(vec![10.0, 4.0, 99.0]);
+            table.add(vec![100.0, 5.0, 9.0]);
+            goals::table(&table.goals())
+        };
+        let costs = make("cost", COST_UNIT);
+        for line in [
+            "| T: a, largest / smallest | at most 1.1 | 1.25 | **missed** by 13.6 % |",
+            "| T: b / raw, largest / smallest | at most 1.1 | 0.90 | met |",
+        ] {
+            assert!(costs.contains(line), "no `{line}` in\n{costs}");
+        }
+        let journal = make(JOURNAL, "s");
+        let line = "| longest journal: b / raw | at most 4 | 9.00 | **missed** by 125.0 % |\n";
+        assert!(journal.ends_with(&format!("|---|\n{line}")), "{journal}");
+        assert!(!make("other", "bytes").contains("at most"));
+    }
 
     #[test]
     fn figures_have_three_digits() {

@@ -66,14 +66,17 @@ impl World {
         Ok(world)
     }
 
-    /// That of a directory, and how long the start took.
+    /// That of a directory, and how long the start took; passes as those of a new one.
     pub(super) async fn start(
         home: &Path,
         scopes: Arc<Vec<Scope>>,
+        snapshot_every: Duration,
     ) -> Result<(World, Duration), Anything> {
         let (began, broker) = loop {
+            let mut options = Options::directory(home);
+            options.settings.snapshot_every = snapshot_every;
             let began = Instant::now();
-            match Broker::open(Options::directory(home)).await {
+            match Broker::open(options).await {
                 Ok(opened) => break (began, opened.broker),
                 Err(OpenError::InUse { .. }) => sleep(LINGERING).await,
                 Err(error) => return Err(error.into()),

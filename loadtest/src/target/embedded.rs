@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::Outcome;
 use super::paid::Paid;
 use crate::Anything;
+use crate::journal::{self, Used};
 use crate::measure::Charged;
 use crate::workload::Operation;
 
@@ -37,7 +38,7 @@ pub struct Prepared {
     /// Where time stands still.
     clock: Option<Arc<TestClock>>,
     runtime: Handle,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 /// One caller.
@@ -97,6 +98,14 @@ impl Prepared {
         self.clock.as_ref().ok_or("only the clock of a storm can be moved")?.advance(ms);
         self.broker.catch_up().await?;
         Ok(())
+    }
+
+    /// See [`crate::target::Prepared::journal`].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn journal(&self) -> Result<Used, Anything> {
+        journal::used(self.home.path())
     }
 
     /// See [`crate::target::Prepared::close`].

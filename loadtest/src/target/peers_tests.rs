@@ -1,16 +1,21 @@
 //! The peers do what farebox does with a one-off request, on real servers: they charge, once under
-//! a key, split what one line item does not have, and deny what is not there. Skipped, with a word,
-//! where a server is not installed.
+//! a key, split what one line item does not have, and deny what is not there. And every server that
+//! is compared starts, counts, and stands still. Skipped, with a word, where a server is not
+//! installed; unless the variable `FAREBOX_PEERS` is set, which says that all are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use indicatif::ProgressBar;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{postgres, redis};
+use super::{Outcome, Target, postgres, redis};
 use crate::Anything;
 use crate::profile::Profile;
 use crate::servers::{Kind, Server};
+use crate::workload::Operation;
 
 /// Where every request costs 44 tokens, and an instance has 150 in three line items.
 fn profile() -> Profile {
@@ -24,6 +29,7 @@ fn server(kind: Kind) -> Option<Server> {
     match kind.check() {
         Ok(()) => Some(kind.start().expect("what is installed starts")),
         Err(missing) => {
+            assert!(std::env::var_os("FAREBOX_PEERS").is_none(), "{missing}");
             eprintln!("skipped: {missing}");
             None
         }
@@ -96,5 +102,46 @@ async fn postgresql_charges_once_splits_and_runs_dry() {
         let granted = callers.join_all().await.iter().filter(|answer| !answer.is_empty()).count();
         assert_eq!(granted, 3, "{url}");
         assert_eq!(prepared.used().await.unwrap(), 6 * 44_000_000, "{url}");
+    }
+}
+
+/// PostgreSQL tells of its syncs about once a second, and CPU time is counted in steps of 10 ms.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn every_server_starts_and_counts_what_it_does() {
+    let kinds = [Kind::Noop, Kind::Farebox, Kind::Unsynced, Kind::Redis, Kind::Postgres];
+    let (profile, hidden) = (profile(), ProgressBar::hidden());
+    for server in kinds.into_iter().filter_map(server) {
+        let url = server.url();
+        let target = Target::new(&url, server.token().unwrap()).unwrap();
+        let prepared = target.prepare(&profile, &hidden).await.unwrap();
+        let mut connection = prepared.connect(0, 0).await.unwrap();
+        server.pause().unwrap();
+        let asked = connection.ask(Operation::OneOff { instance: 0 });
+        let paused = tokio::time::timeout(Duration::from_millis(100), asked).await;
+        assert!(paused.is_err(), "{url} stands still, and answered {paused:?}");
+        server.resume().unwrap();
+
+        let mut connection = prepared.connect(1, 0).await.unwrap();
+        let (before, began) = (server.counters().unwrap(), Instant::now());
+        for _ in 0..2 {
+            let answer = connection.ask(Operation::OneOff { instance: 1 }).await;
+            assert!(matches!(answer, Outcome::Granted(_)), "{url}: {answer:?}");
+        }
+        // farebox counts its syncs also where they are taken away.
+        let (has_syncs, has_journal) = (!url.starts_with("noop"), url.starts_with("http"));
+        loop {
+            let after = server.counters().unwrap();
+            let counted = after.cpu > before.cpu
+                && (after.syncs > before.syncs) == has_syncs
+                && (after.appended_bytes > before.appended_bytes) == has_journal;
+            if counted {
+                break;
+            }
+            assert!(began.elapsed() < TOLD_WITHIN, "{url}: {before:?} to {after:?}");
+            let _ = connection.ask(Operation::OneOff { instance: 1 }).await;
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 }

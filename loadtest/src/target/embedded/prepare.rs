@@ -70,7 +70,7 @@ pub async fn prepare(profile: &Profile, progress: &ProgressBar) -> Result<Prepar
         parts: world.requested.len() * world.line_items.len(),
         clock,
         runtime: Handle::current(),
-        _home: home,
+        home,
     })
 }
 
