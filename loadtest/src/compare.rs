@@ -229,8 +229,8 @@ impl Round {
             self.worlds.remove(&(case.profile, case.place));
             self.runtime.block_on(prepared.close())?;
         }
-        let audit = Audit::new(used, &measured, None);
-        if !audit.agrees || measured.refused + measured.overloaded + measured.unknown > 0 {
+        let audit = Audit::new(used, &measured, profile.world.cost(), None);
+        if !audit.agrees || measured.answered() > measured.granted {
             return Err(failed(case, &measured, audit).into());
         }
         Ok(Figures::of(&measured, profile.world.cost(), before, after))
@@ -282,10 +282,10 @@ fn arrival(case: Case, results: &Results) -> Result<Arrival, Anything> {
 /// Why a run is worth nothing.
 fn failed(case: Case, measured: &Measured, audit: Audit) -> String {
     let Case { profile, connections, place, .. } = case;
-    let Measured { granted, refused, overloaded, unknown, .. } = measured;
+    let Measured { granted, refused, overloaded, unknown, failed, .. } = measured;
     format!(
         "{profile}, {connections} callers, {}: {granted} granted, {refused} refused, {overloaded} \
-         told to come back, {unknown} unknown; {audit}",
+         told to come back, {unknown} unknown, {failed} failed; {audit}",
         place.name()
     )
 }
