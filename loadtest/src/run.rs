@@ -85,11 +85,11 @@ impl Run {
             },
             seed: self.seed,
         };
+        let machine = Machine::here(&std::env::temp_dir())?;
         let runtime = Runtime::new()?;
         let progress = bar()?;
         let (measured, audit) = audited(runtime.handle(), &target, &profile, &load, &progress)?;
         progress.finish_and_clear();
-        let machine = Machine::here(&std::env::temp_dir())?;
         let asked = Asked { profile: &profile, target: &self.target, load: &load };
         let report = Report::new(&asked, &machine, &measured, audit);
         println!("{report}");
