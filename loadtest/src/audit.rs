@@ -15,27 +15,46 @@ pub struct Audit {
     pub answers: Charged,
     /// What requests of unknown outcome may have changed besides.
     pub unsure: Charged,
-    /// Whether the two agree.
+    /// Whether the answers leave so much open that an agreement says nothing.
+    pub too_wide: bool,
+    /// Whether the two agree, and it can be told.
     pub agrees: bool,
 }
 
+/// What the answers may leave open: one part in so many of what they say was charged.
+const SLACK_PART: i128 = 100;
+
 impl Audit {
     /// Holds what was used before and after against the answers; and in a storm of so many
-    /// sessions, whether each was charged exactly once.
-    pub fn new(used: Option<(i128, i128)>, measured: &Measured, stormed: Option<u64>) -> Audit {
+    /// sessions, whether each was charged exactly once. `cost` is that of one request: where the
+    /// answers leave more open than that and than a hundredth of what was charged, it is too wide
+    /// to tell.
+    pub fn new(
+        used: Option<(i128, i128)>,
+        measured: &Measured,
+        cost: i128,
+        stormed: Option<u64>,
+    ) -> Audit {
         let (answers, unsure) = (measured.charged, measured.unsure);
         let used = used.map(|(before, after)| after - before);
         let (least, most) = (answers.least + unsure.least, answers.most + unsure.most);
         let sums_agree = used.is_none_or(|used| (least..=most).contains(&used));
         let once = stormed.is_none_or(|sessions| measured.charged_once == sessions);
-        Audit { used, answers, unsure, agrees: sums_agree && once }
+        let bearable = cost.max(answers.least / SLACK_PART);
+        let wide = used.is_some() && answers.most - answers.least > bearable;
+        let too_wide = sums_agree && once && wide;
+        Audit { used, answers, unsure, too_wide, agrees: sums_agree && once && !too_wide }
     }
 }
 
 impl fmt::Display for Audit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(used) = self.used else { return formatter.write_str("nobody counts there") };
-        let verdict = if self.agrees { "agrees" } else { "DOES NOT AGREE" };
+        let verdict = match self {
+            Audit { agrees: true, .. } => "agrees",
+            Audit { too_wide: true, .. } => "TOO WIDE TO TELL",
+            Audit { .. } => "DOES NOT AGREE",
+        };
         let (used, answers) = (Tokens(used), Range(self.answers));
         write!(formatter, "{verdict}: used {used} tokens, by the answers {answers}")?;
         if self.unsure != Charged::default() {
@@ -77,6 +96,8 @@ impl fmt::Display for Range {
 mod tests {
     use super::*;
 
+    const COST: i128 = 44_000_000;
+
     fn measured(charged: Charged, unsure: Charged) -> Measured {
         Measured { charged, unsure, ..Measured::new().expect("good bounds") }
     }
@@ -93,25 +114,52 @@ mod tests {
             (88_000_001, exactly, lost, false),
             (43_000_000, exactly, lost, false),
         ] {
-            let audit = Audit::new(Some((7, 7 + used)), &measured(charged, unsure), None);
+            let audit = Audit::new(Some((7, 7 + used)), &measured(charged, unsure), COST, None);
             assert_eq!(audit.agrees, expected, "{audit}");
         }
-        assert!(Audit::new(None, &measured(exactly, nothing), None).agrees, "nobody counts");
+        assert!(Audit::new(None, &measured(exactly, nothing), COST, None).agrees, "nobody counts");
     }
 
     #[test]
     fn in_a_storm_the_sum_alone_is_not_enough() {
         let mut measured = measured(Charged::exactly(88_000_000), Charged::default());
         measured.charged_once = 1; // One session twice, the other not at all.
-        assert!(!Audit::new(Some((0, 88_000_000)), &measured, Some(2)).agrees);
+        assert!(!Audit::new(Some((0, 88_000_000)), &measured, COST, Some(2)).agrees);
         measured.charged_once = 2;
-        assert!(Audit::new(Some((0, 88_000_000)), &measured, Some(2)).agrees);
+        assert!(Audit::new(Some((0, 88_000_000)), &measured, COST, Some(2)).agrees);
+    }
+
+    #[test]
+    fn an_audit_that_leaves_too_much_open_fails_whatever_was_used() {
+        let nothing = Charged::default();
+        for (least, slack, too_wide) in [
+            (0, COST, false),
+            (0, COST + 1, true),
+            (-COST, COST + 1, true),
+            (100 * COST, COST + 1, true),
+            (1_000 * COST, 10 * COST, false),
+            (1_000 * COST, 10 * COST + 1, true),
+        ] {
+            let charged = Charged { least, most: least + slack };
+            let audit = Audit::new(Some((0, least)), &measured(charged, nothing), COST, None);
+            assert_eq!((audit.too_wide, audit.agrees), (too_wide, !too_wide), "{audit}");
+            assert_eq!(audit.to_string().starts_with("TOO WIDE TO TELL"), too_wide, "{audit}");
+            let nobody = Audit::new(None, &measured(charged, nothing), COST, None);
+            assert!(nobody.agrees, "nobody counts");
+            let beyond = Some((0, least - 1));
+            let beyond = Audit::new(beyond, &measured(charged, nothing), COST, None);
+            assert!(beyond.to_string().starts_with("DOES NOT AGREE"), "{beyond}");
+        }
+        let lost = Charged { least: 0, most: 9 * COST };
+        let audit = Audit::new(Some((0, COST)), &measured(nothing, lost), COST, None);
+        assert!(audit.agrees, "what is unknown is said apart: {audit}");
     }
 
     #[test]
     fn an_audit_reads_well() {
         let charged = Charged { least: 1_500_000, most: 2_000_000 };
-        let audit = Audit::new(Some((0, 1)), &measured(charged, Charged::default()), None);
+        let measured = measured(charged, Charged::default());
+        let audit = Audit::new(Some((0, 1)), &measured, COST, None);
         let expected = "DOES NOT AGREE: used 0.000001 tokens, by the answers 1.500000 to 2";
         assert_eq!(audit.to_string(), expected);
     }

@@ -275,8 +275,8 @@ impl Round {
                 (after.bytes - before.bytes) as f64 / (after.records - before.records) as f64
             });
         }
-        let audit = Audit::new(used, &measured, None);
-        if !audit.agrees || measured.refused + measured.overloaded + measured.unknown > 0 {
+        let audit = Audit::new(used, &measured, profile.world.cost(), None);
+        if !audit.agrees || measured.answered() > measured.granted {
             return Err(failed(case, &measured, audit).into());
         }
         let offered_per_second = offered(&load, case, &measured)?;
@@ -350,10 +350,10 @@ fn offered(load: &Load, case: Case, measured: &Measured) -> Result<f64, Anything
 /// Why a run is worth nothing.
 fn failed(case: Case, measured: &Measured, audit: Audit) -> String {
     let Case { profile, connections, place, .. } = case;
-    let Measured { granted, refused, overloaded, unknown, .. } = measured;
+    let Measured { granted, refused, overloaded, unknown, failed, .. } = measured;
     format!(
         "{profile}, {connections} callers, {}: {granted} granted, {refused} refused, {overloaded} \
-         told to come back, {unknown} unknown; {audit}",
+         told to come back, {unknown} unknown, {failed} failed; {audit}",
         place.name()
     )
 }

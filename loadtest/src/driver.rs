@@ -19,6 +19,9 @@ use crate::target::paid::CHARGE_PERIOD_MS;
 use crate::target::{Connection, Outcome, Prepared};
 use crate::workload::{Odds, Operation, Workload};
 
+#[cfg(test)]
+mod tests;
+
 /// Who has no answer by then is not going to get one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How often the progress is shown.
@@ -63,6 +66,39 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Load {
+    /// When the request of this number is due, for who is free now, both since the start; nothing
+    /// when it is enough.
+    fn due(&self, number: u64, now: Duration) -> Option<Duration> {
+        let due = match self.arrival {
+            Arrival::Closed => now,
+            Arrival::Open { per_second } => due_after(number, per_second),
+        };
+        let goes_on = match self.lasting {
+            Lasting::Time(time) => due.max(now) < self.warm_up + time,
+            Lasting::Requests(many) => number < many,
+        };
+        goes_on.then_some(due)
+    }
+
+    /// Whether what is sent then, since the start, is measured.
+    fn is_measured(&self, sent: Duration) -> bool {
+        sent >= self.warm_up
+    }
+
+    /// What is due before the end of an open loop, and is not among those that were sent.
+    fn unsent(&self, sent: u64) -> u64 {
+        let (Arrival::Open { per_second }, Lasting::Time(time)) = (self.arrival, self.lasting)
+        else {
+            return 0;
+        };
+        // The first is due at the start, and what is due at the end is not sent any more.
+        let nanoseconds = (self.warm_up + time).as_nanos() * u128::from(per_second);
+        let due = u64::try_from(nanoseconds.div_ceil(1_000_000_000)).unwrap_or(u64::MAX);
+        due.saturating_sub(sent)
+    }
+}
+
 /// What all threads share.
 struct Course {
     prepared: Arc<Prepared>,
@@ -73,8 +109,10 @@ struct Course {
     ready: Barrier,
     failed: AtomicBool,
     started: OnceLock<Instant>,
-    /// Requests that somebody took.
+    /// Numbers that somebody took, those after the end among them.
     taken: AtomicU64,
+    /// Requests that were sent.
+    sent: AtomicU64,
     over: AtomicBool,
 }
 
@@ -101,12 +139,19 @@ pub fn run(
     let course = Arc::new(Course {
         prepared: Arc::clone(prepared),
         profile: profile.clone(),
-        load: *load,
+        // A storm breaks at once, and is over when it is over.
+        load: if profile.world.storm {
+            let lasting = Lasting::Requests(u64::MAX);
+            Load { warm_up: Duration::ZERO, lasting, ..*load }
+        } else {
+            *load
+        },
         odds: Odds::new(profile)?,
         ready: Barrier::new(threads + 1),
         failed: AtomicBool::new(false),
         started: OnceLock::new(),
         taken: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
         over: AtomicBool::new(false),
     });
     let workers: Vec<_> = (0..threads)
@@ -137,10 +182,9 @@ impl Course {
         *self.started.get_or_init(Instant::now)
     }
 
-    /// From when on answers are measured. A storm breaks at once.
+    /// From when on answers are measured.
     fn begins(&self) -> Instant {
-        let warm_up = if self.profile.world.storm { Duration::ZERO } else { self.load.warm_up };
-        self.started() + warm_up
+        self.started() + self.load.warm_up
     }
 
     /// When the next request is due, for whoever is free; nothing when it is enough.
@@ -149,29 +193,14 @@ impl Course {
             return None;
         }
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        let due = match self.load.arrival {
-            Arrival::Closed => now,
-            Arrival::Open { per_second } => self.started() + due_after(number, per_second),
-        };
-        let goes_on = match self.load.lasting {
-            _ if self.profile.world.storm => true,
-            Lasting::Time(time) => due.max(now) < self.begins() + time,
-            Lasting::Requests(many) => number < many,
-        };
-        goes_on.then_some(due)
+        let due = self.load.due(number, self.started().elapsed())?;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        Some(self.started() + due)
     }
 
-    /// What was due in the open loop and nobody took.
+    /// What was due in the open loop and nobody sent.
     fn unsent(&self) -> u64 {
-        let (Arrival::Open { per_second }, Lasting::Time(time)) =
-            (self.load.arrival, self.load.lasting)
-        else {
-            return 0;
-        };
-        let due = (self.load.warm_up + time).as_micros() * u128::from(per_second) / 1_000_000;
-        let due = u64::try_from(due).unwrap_or(u64::MAX);
-        due.saturating_sub(self.taken.load(Ordering::Relaxed))
+        self.load.unsent(self.sent.load(Ordering::Relaxed))
     }
 
     /// Waits for the threads, and shows how far they are.
@@ -181,7 +210,7 @@ impl Course {
         progress: &ProgressBar,
     ) -> Result<Measured, Anything> {
         while workers.iter().any(|worker| !worker.is_finished()) {
-            progress.set_position(self.taken.load(Ordering::Relaxed));
+            progress.set_position(self.sent.load(Ordering::Relaxed));
             std::thread::park_timeout(SHOWN_EVERY);
         }
         let mut measured = Measured::new()?;
@@ -357,8 +386,9 @@ impl Caller {
 
     /// Asks until it is enough.
     async fn drive(mut self) -> Result<Caller, Anything> {
-        let (begins, cost) = (self.course.begins(), self.course.profile.world.cost());
-        let alarm = match self.course.load.arrival {
+        let (load, started) = (self.course.load, self.course.started());
+        let cost = self.course.profile.world.cost();
+        let alarm = match load.arrival {
             Arrival::Closed => None,
             Arrival::Open { .. } => Some(Alarm::new()?),
         };
@@ -366,7 +396,7 @@ impl Caller {
             if let Some(alarm) = &alarm {
                 alarm.wait_until(due).await?;
             }
-            let is_measured = Instant::now() >= begins;
+            let is_measured = load.is_measured(started.elapsed());
             let operation = self.workload.next();
             let outcome = self.ask(operation).await;
             let latency = due.elapsed();

@@ -51,6 +51,11 @@ impl Machine {
         })
     }
 
+    /// The type of the directory's file system.
+    pub fn file_system(&self) -> &str {
+        &self.file_system
+    }
+
     /// Whether the directory is on a disk at all: in memory every sync is free.
     pub fn has_disk(&self) -> bool {
         self.file_system != "tmpfs" && self.file_system != "ramfs"

@@ -40,8 +40,10 @@ impl AddAssign for Charged {
 /// What a load came to. What began during the warm-up counts in `charged` and nowhere else.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Of every answer, in nanoseconds; in the open loop from when the request was due.
+    /// Of what was granted, in nanoseconds; in the open loop from when the request was due.
     pub latency: Histogram<u64>,
+    /// The same of what was refused.
+    pub refusal_latency: Histogram<u64>,
     /// Requests that were granted.
     pub granted: u64,
     /// Requests that were answered, and nothing was charged.
@@ -50,6 +52,8 @@ pub struct Measured {
     pub overloaded: u64,
     /// Requests of which nobody knows what became of them.
     pub unknown: u64,
+    /// Requests that were answered otherwise than a decision about tokens is.
+    pub failed: u64,
     /// Requests that were due, and no connection was free before the end.
     pub unsent: u64,
     /// What the answers say, from the first one on.
@@ -72,10 +76,12 @@ impl Measured {
     pub fn new() -> Result<Measured, Anything> {
         Ok(Measured {
             latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
+            refusal_latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
             granted: 0,
             refused: 0,
             overloaded: 0,
             unknown: 0,
+            failed: 0,
             unsent: 0,
             charged: Charged::default(),
             unsure: Charged::default(),
@@ -89,21 +95,32 @@ impl Measured {
     pub fn settle(&mut self, operation: Operation, outcome: Outcome, cost: i128) {
         match outcome {
             Outcome::Granted(charged) => self.charged += charged,
-            Outcome::Unknown => self.unsure += operation.unsure(cost),
+            Outcome::Unknown | Outcome::Failed => self.unsure += operation.unsure(cost),
             Outcome::Refused | Outcome::Overloaded => {}
         }
     }
 
     /// Counts an answer that took so long.
     pub fn count(&mut self, outcome: Outcome, latency: Duration) {
+        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         match outcome {
-            Outcome::Granted(_) => self.granted += 1,
-            Outcome::Refused => self.refused += 1,
+            Outcome::Granted(_) => {
+                self.granted += 1;
+                self.latency.saturating_record(nanoseconds);
+            }
+            Outcome::Refused => {
+                self.refused += 1;
+                self.refusal_latency.saturating_record(nanoseconds);
+            }
             Outcome::Overloaded => self.overloaded += 1,
             Outcome::Unknown => self.unknown += 1,
+            Outcome::Failed => self.failed += 1,
         }
-        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.latency.saturating_record(nanoseconds);
+    }
+
+    /// Requests that came to an end of any kind.
+    pub fn answered(&self) -> u64 {
+        self.granted + self.refused + self.overloaded + self.unknown + self.failed
     }
 
     /// Takes what another thread measured in the same time.
@@ -112,10 +129,12 @@ impl Measured {
     /// None that could happen: all histograms have the same bounds.
     pub fn merge(&mut self, other: &Measured) -> Result<(), Anything> {
         self.latency.add(&other.latency)?;
+        self.refusal_latency.add(&other.refusal_latency)?;
         self.granted += other.granted;
         self.refused += other.refused;
         self.overloaded += other.overloaded;
         self.unknown += other.unknown;
+        self.failed += other.failed;
         self.unsent += other.unsent;
         self.charged += other.charged;
         self.unsure += other.unsure;
@@ -123,5 +142,41 @@ impl Measured {
         self.lasted = self.lasted.max(other.lasted);
         self.generator_cpu += other.generator_cpu;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_decided_has_a_latency_and_each_kind_its_own() {
+        let mut measured = Measured::new().expect("good bounds");
+        let at = Duration::from_millis;
+        for (outcome, latency) in [
+            (Outcome::Granted(Charged::exactly(1)), at(5)),
+            (Outcome::Refused, at(2)),
+            (Outcome::Refused, at(2)),
+            (Outcome::Overloaded, at(1)),
+            (Outcome::Unknown, at(60_000)),
+            (Outcome::Failed, at(1)),
+        ] {
+            measured.count(outcome, latency);
+        }
+        let mut both = measured.clone();
+        both.merge(&measured).expect("the same bounds");
+        assert_eq!((both.latency.len(), both.refusal_latency.len()), (2, 4));
+        assert!(both.latency.min() >= 4_990_000 && both.refusal_latency.max() < 2_010_000);
+        assert_eq!((both.overloaded, both.unknown, both.failed, both.answered()), (2, 2, 2, 12));
+    }
+
+    #[test]
+    fn a_failure_may_have_charged_and_a_refusal_has_not() {
+        let mut measured = Measured::new().expect("good bounds");
+        let operation = Operation::OneOff { instance: 0 };
+        measured.settle(operation, Outcome::Refused, 44);
+        assert_eq!(measured.unsure, Charged::default());
+        measured.settle(operation, Outcome::Failed, 44);
+        assert_eq!(measured.unsure, Charged { least: 0, most: 44 });
     }
 }

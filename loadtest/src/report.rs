@@ -2,12 +2,24 @@
 
 use std::fmt;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::audit::Audit;
 use crate::driver::{Arrival, Load};
+use crate::machine::Machine;
 use crate::measure::Measured;
 use crate::profile::Profile;
+
+/// What was asked, where and how.
+pub struct Asked<'a> {
+    /// What it consists of.
+    pub profile: &'a Profile,
+    /// Where it was asked.
+    pub target: &'a str,
+    /// How it was driven.
+    pub load: &'a Load,
+}
 
 /// One measured load.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +28,10 @@ pub struct Report {
     pub profile: String,
     /// Where it was asked.
     pub target: String,
+    /// When, of which commit and on which machine: that of the generator.
+    pub machine: String,
+    /// What keeps the tokens, and what is known of where.
+    pub store: String,
     /// What repeats it.
     pub seed: u64,
     /// Callers, with one request at a time each.
@@ -28,18 +44,22 @@ pub struct Report {
     pub granted_per_second: f64,
     /// Granted.
     pub granted: u64,
-    /// Denied or refused.
+    /// Denied.
     pub refused: u64,
     /// Told to come back.
     pub overloaded: u64,
     /// Nobody knows.
     pub unknown: u64,
+    /// Answered otherwise than a decision about tokens is.
+    pub failed: u64,
     /// Due, and never sent.
     pub unsent: u64,
     /// How long was measured, in seconds.
     pub seconds: f64,
-    /// Of every answer, in microseconds.
-    pub latency: Latency,
+    /// Of what was granted; nothing where nothing was.
+    pub latency: Option<Latency>,
+    /// Of what was refused.
+    pub refusal_latency: Option<Latency>,
     /// CPU time of the generator for one request, in microseconds; 0 where it is not apart.
     pub generator_cpu_us: f64,
     /// How much of the time of its threads that was: near 1 the generator is what was measured.
@@ -63,18 +83,14 @@ pub struct Latency {
 
 impl Report {
     /// Puts it together.
-    pub fn new(
-        profile: &Profile,
-        target: &str,
-        load: &Load,
-        measured: &Measured,
-        audit: Audit,
-    ) -> Report {
+    pub fn new(asked: &Asked, machine: &Machine, measured: &Measured, audit: Audit) -> Report {
+        let Asked { profile, target, load } = *asked;
         let seconds = measured.lasted.as_secs_f64();
-        let quantile = |q: f64| measured.latency.value_at_quantile(q) as f64 / 1_000.0;
         Report {
             profile: profile.name.clone(),
             target: target.to_owned(),
+            machine: machine.to_string(),
+            store: store(target, machine),
             seed: load.seed,
             connections: load.connections,
             threads: load.threads,
@@ -87,20 +103,58 @@ impl Report {
             refused: measured.refused,
             overloaded: measured.overloaded,
             unknown: measured.unknown,
+            failed: measured.failed,
             unsent: measured.unsent,
             seconds,
-            latency: Latency {
-                p50_us: quantile(0.5),
-                p99_us: quantile(0.99),
-                p999_us: quantile(0.999),
-                max_us: quantile(1.0),
-            },
+            latency: Latency::of(&measured.latency),
+            refusal_latency: Latency::of(&measured.refusal_latency),
             generator_busy: measured.generator_cpu.as_secs_f64()
                 / (seconds * load.threads as f64).max(f64::EPSILON),
             generator_cpu_us: measured.generator_cpu.as_secs_f64() * 1e6
-                / measured.latency.len().max(1) as f64,
+                / measured.answered().max(1) as f64,
             audit,
         }
+    }
+
+    /// Whether the audit agrees, and no answer was one that no load is meant to meet.
+    pub fn is_good(&self) -> bool {
+        self.audit.agrees && self.failed == 0
+    }
+}
+
+/// What keeps the tokens of a target.
+fn store(target: &str, machine: &Machine) -> String {
+    let kind = match target.split_once("://") {
+        None => return format!("farebox in this process, on {}", machine.file_system()),
+        Some(("http", _)) => "farebox",
+        Some(("noop", _)) => return "none".to_owned(),
+        Some(("redis", _)) => "Redis",
+        Some(("postgres", _)) => "PostgreSQL",
+        Some(_) => "unknown",
+    };
+    format!("{kind}, where its server keeps it")
+}
+
+impl Latency {
+    /// Of a histogram in nanoseconds, unless it is empty.
+    fn of(nanoseconds: &Histogram<u64>) -> Option<Latency> {
+        let quantile = |q: f64| nanoseconds.value_at_quantile(q) as f64 / 1_000.0;
+        (!nanoseconds.is_empty()).then(|| Latency {
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            max_us: quantile(1.0),
+        })
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Latency { p50_us, p99_us, p999_us, max_us } = self;
+        write!(
+            formatter,
+            "p50 {p50_us:.0} us, p99 {p99_us:.0} us, p99.9 {p999_us:.0} us, max {max_us:.0} us"
+        )
     }
 }
 
@@ -113,6 +167,8 @@ impl fmt::Display for Report {
         };
         writeln!(formatter, "profile    {profile}, seed {seed}")?;
         writeln!(formatter, "target     {target}")?;
+        writeln!(formatter, "store      {}", self.store)?;
+        writeln!(formatter, "machine    {}", self.machine)?;
         writeln!(formatter, "load       {arrival}, {connections} connections, {threads} threads")?;
         let per_second = self.granted_per_second;
         writeln!(formatter, "granted    {} in {seconds:.2} s: {per_second:.0}/s", self.granted)?;
@@ -120,22 +176,80 @@ impl fmt::Display for Report {
             ("refused", self.refused),
             ("overloaded", self.overloaded),
             ("unknown", self.unknown),
+            ("failed", self.failed),
             ("unsent", self.unsent),
         ] {
             if many > 0 {
                 writeln!(formatter, "{name:<10} {many}")?;
             }
         }
-        let Latency { p50_us, p99_us, p999_us, max_us } = self.latency;
-        writeln!(
-            formatter,
-            "latency    p50 {p50_us:.0} us, p99 {p99_us:.0} us, p99.9 {p999_us:.0} us, \
-             max {max_us:.0} us"
-        )?;
+        if let Some(latency) = self.latency {
+            writeln!(formatter, "latency    {latency}")?;
+        }
+        if let Some(latency) = self.refusal_latency {
+            writeln!(formatter, "refusals   {latency}")?;
+        }
         if self.generator_cpu_us > 0.0 {
             let (cpu_us, busy) = (self.generator_cpu_us, self.generator_busy * 100.0);
             writeln!(formatter, "generator  {cpu_us:.1} us of CPU a request, {busy:.0} % busy")?;
         }
         write!(formatter, "audit      {}", self.audit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::driver::Lasting;
+    use crate::measure::Charged;
+    use crate::target::Outcome;
+
+    fn report(outcomes: &[Outcome]) -> Report {
+        let mut measured = Measured::new().expect("good bounds");
+        for outcome in outcomes {
+            measured.count(*outcome, Duration::from_millis(1));
+        }
+        let load = Load {
+            arrival: Arrival::Closed,
+            connections: 1,
+            threads: 1,
+            warm_up: Duration::ZERO,
+            lasting: Lasting::Requests(1),
+            seed: 1,
+        };
+        let profile = Profile::load("canonical").expect("a profile");
+        let machine = Machine::here(&std::env::temp_dir()).expect("a machine");
+        let asked = Asked { profile: &profile, target: "redis://there", load: &load };
+        let audit = Audit::new(Some((0, 0)), &measured, profile.world.cost(), None);
+        Report::new(&asked, &machine, &measured, audit)
+    }
+
+    #[test]
+    fn a_report_says_where_it_was_measured_and_each_kind_of_latency_that_there_is() {
+        let granted = Outcome::Granted(Charged::default());
+        for (outcomes, latency, refusals) in [
+            (&[granted][..], true, false),
+            (&[Outcome::Refused], false, true),
+            (&[granted, Outcome::Refused], true, true),
+            (&[Outcome::Overloaded, Outcome::Unknown], false, false),
+        ] {
+            let report = report(outcomes);
+            let said = report.to_string();
+            assert_eq!(said.contains("latency "), latency, "{said}");
+            assert_eq!(said.contains("refusals "), refusals, "{said}");
+            assert!(said.contains("store      Redis, ") && said.contains(", commit "), "{said}");
+            let json = serde_json::to_string(&report).expect("JSON");
+            assert!(json.contains("\"machine\":\"") && json.contains("\"store\":\"Redis"));
+            assert!(report.is_good(), "{said}");
+        }
+    }
+
+    #[test]
+    fn one_request_that_failed_spoils_a_report() {
+        let report = report(&[Outcome::Granted(Charged::default()), Outcome::Failed]);
+        assert!(report.audit.agrees && !report.is_good());
+        assert!(report.to_string().contains("failed     1\n"), "{report}");
     }
 }

@@ -12,9 +12,10 @@ use tokio::runtime::{Handle, Runtime};
 use crate::Anything;
 use crate::audit::Audit;
 use crate::driver::{self, Arrival, Lasting, Load};
+use crate::machine::Machine;
 use crate::measure::Measured;
 use crate::profile::Profile;
-use crate::report::Report;
+use crate::report::{Asked, Report};
 use crate::target::{TARGETS, Target};
 
 /// What is run, where, and how.
@@ -59,7 +60,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Prints the report. Exit status 1 if the audit fails.
+    /// Prints the report. Exit status 1 if the audit or a request failed.
     ///
     /// # Errors
     /// If it cannot be run.
@@ -84,16 +85,18 @@ impl Run {
             },
             seed: self.seed,
         };
+        let machine = Machine::here(&std::env::temp_dir())?;
         let runtime = Runtime::new()?;
         let progress = bar()?;
         let (measured, audit) = audited(runtime.handle(), &target, &profile, &load, &progress)?;
         progress.finish_and_clear();
-        let report = Report::new(&profile, &self.target, &load, &measured, audit);
+        let asked = Asked { profile: &profile, target: &self.target, load: &load };
+        let report = Report::new(&asked, &machine, &measured, audit);
         println!("{report}");
         if let Some(file) = &self.json {
             std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
         }
-        Ok(if audit.agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -115,7 +118,7 @@ pub fn audited(
     runtime.block_on(prepared.close())?;
     let stormed = profile.world.storm.then_some(profile.sessions);
     let stormed = stormed.map(u64::try_from).transpose()?;
-    let audit = Audit::new(used, &measured, stormed);
+    let audit = Audit::new(used, &measured, profile.world.cost(), stormed);
     Ok((measured, audit))
 }
 

@@ -29,12 +29,15 @@ use http::Http;
 pub enum Outcome {
     /// Granted, and so much was charged.
     Granted(Charged),
-    /// Answered, and nothing was charged: a denial or a refusal.
+    /// Decided, and nothing was charged: a denial.
     Refused,
     /// Told to come back later: nothing was charged.
     Overloaded,
     /// Nobody knows whether it happened: no answer, or one that says so.
     Unknown,
+    /// Answered otherwise than a decision about tokens is, or so that its charge cannot be read:
+    /// no load is meant to meet that.
+    Failed,
 }
 
 /// A place where worlds can be made.

@@ -46,18 +46,23 @@ fn run(runtime: &Runtime, target: &Target, profile: &Profile) -> (Measured, Audi
         lasting: Lasting::Requests(REQUESTS),
         seed: 7,
     };
+    drive(runtime, target, profile, &load)
+}
+
+fn drive(runtime: &Runtime, target: &Target, profile: &Profile, load: &Load) -> (Measured, Audit) {
     let bar = ProgressBar::hidden();
-    audited(runtime.handle(), target, profile, &load, &bar).expect("it can be run")
+    audited(runtime.handle(), target, profile, load, &bar).expect("it can be run")
 }
 
 fn check(runtime: &Runtime, target: &Target, profile: &Profile) {
     let (measured, audit) = run(runtime, target, profile);
     let name = &profile.name;
     assert!(audit.agrees, "{name}: {audit}");
-    assert_eq!((measured.overloaded, measured.unknown), (0, 0), "{name}");
+    let others = (measured.overloaded, measured.unknown, measured.failed);
+    assert_eq!(others, (0, 0, 0), "{name}");
     let expected = match name.as_str() {
         "refusals" => (0, REQUESTS),
-        "storm" => (measured.latency.len(), 0),
+        "storm" => (measured.answered(), 0),
         _ => (REQUESTS, 0),
     };
     assert_eq!((measured.granted, measured.refused), expected, "{name}");
@@ -138,8 +143,27 @@ fn the_no_op_server_grants_everything_and_nobody_counts() {
     assert_eq!(measured.charged, Charged::exactly(44_000_000 * i128::from(REQUESTS)));
 }
 
-/// Passes everything on, and answers that an item cost 31 tokens where it cost 30.
-async fn lie(listener: TcpListener, truth: SocketAddr) {
+#[test]
+fn what_the_warm_up_charges_is_audited_and_not_measured() {
+    let runtime = runtime();
+    let load = Load {
+        arrival: Arrival::Closed,
+        connections: CONNECTIONS,
+        threads: 2,
+        warm_up: Duration::from_secs(3_600), // The requests are asked long before.
+        lasting: Lasting::Requests(REQUESTS),
+        seed: 7,
+    };
+    let profile = small("canonical");
+    let target = runtime.block_on(server(false));
+    let (measured, audit) = drive(&runtime, &target, &profile, &load);
+    assert_eq!((measured.answered(), measured.latency.len()), (0, 0));
+    assert_eq!(audit.used, Some(44_000_000 * i128::from(REQUESTS)));
+    assert!(audit.agrees, "{audit}");
+}
+
+/// Passes everything on, with this put in the place of that in the answers.
+async fn lie(listener: TcpListener, truth: SocketAddr, (that, this): (&'static str, &'static str)) {
     while let Ok((mut client, _)) = listener.accept().await {
         tokio::spawn(async move {
             let mut server = TcpStream::connect(truth).await?;
@@ -149,7 +173,7 @@ async fn lie(listener: TcpListener, truth: SocketAddr) {
                     biased;
                     read = server.read(&mut answered) => {
                         let text = String::from_utf8_lossy(&answered[..read?]);
-                        let text = text.replace("Charged\":30,", "Charged\":31,");
+                        let text = text.replace(that, this);
                         client.write_all(text.as_bytes()).await?;
                     }
                     read = client.read(&mut asked) => match read? {
@@ -167,13 +191,26 @@ fn the_audit_fails_when_the_answers_lie() {
     let runtime = runtime();
     let Target::Http(mut http) = runtime.block_on(server(false)) else { panic!("a server") };
     let (listener, address) = runtime.block_on(listener());
-    runtime.spawn(lie(listener, http.address));
+    runtime.spawn(lie(listener, http.address, ("Charged\":30,", "Charged\":31,")));
     http.address = address;
     for name in ["canonical", "sessions"] {
         let (measured, audit) = run(&runtime, &Target::Http(http.clone()), &small(name));
         assert_eq!(measured.unknown, 0, "{name}");
         assert!(!audit.agrees, "{name}: {audit}");
     }
+}
+
+#[test]
+fn a_success_that_does_not_say_what_it_charged_is_a_failure() {
+    let runtime = runtime();
+    let Target::Http(mut http) = runtime.block_on(server(false)) else { panic!("a server") };
+    let (listener, address) = runtime.block_on(listener());
+    let change = ("\"totalTokensCharged\":", "\"totalTokensChanged\":");
+    runtime.spawn(lie(listener, http.address, change));
+    http.address = address;
+    let (measured, audit) = run(&runtime, &Target::Http(http), &small("canonical"));
+    assert_eq!((measured.failed, measured.answered()), (REQUESTS, REQUESTS), "{audit}");
+    assert_eq!(measured.latency.len() + measured.refusal_latency.len(), 0);
 }
 
 #[test]

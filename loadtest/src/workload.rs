@@ -223,7 +223,7 @@ impl Workload {
         let granted = match outcome {
             Outcome::Overloaded => return,
             Outcome::Granted(_) => true,
-            Outcome::Refused | Outcome::Unknown => false,
+            Outcome::Refused | Outcome::Unknown | Outcome::Failed => false,
         };
         match operation {
             Operation::OneOff { .. } => {}

@@ -235,7 +235,7 @@ fn total(answer: &AccessAnswer) -> Option<i128> {
 fn failed(error: &BrokerError) -> Outcome {
     match (error, error.effect()) {
         (_, Effect::Unknown) => Outcome::Unknown,
-        (BrokerError::Refused(..) | BrokerError::RecordTooLong { .. }, _) => Outcome::Refused,
+        (BrokerError::Refused(..) | BrokerError::RecordTooLong { .. }, _) => Outcome::Failed,
         (_, Effect::None) => Outcome::Overloaded,
     }
 }

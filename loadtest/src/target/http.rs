@@ -115,7 +115,7 @@ impl Prepared {
 impl Connection {
     /// See [`super::Connection::ask`].
     pub async fn ask(&mut self, operation: Operation) -> Outcome {
-        let Some(mut request) = self.request(operation) else { return Outcome::Refused };
+        let Some(mut request) = self.request(operation) else { return Outcome::Failed };
         if let Some(keys) = &self.prepared.keys {
             self.keyed += 1;
             let key = format!("{keys}-{}-{}", self.number, self.keyed);
@@ -126,7 +126,7 @@ impl Connection {
         let sent = Instant::now();
         match self.client.call(request).await {
             Ok((head, body)) if head.status.is_success() => {
-                self.granted(operation, &head, &body, sent).unwrap_or(Outcome::Unknown)
+                self.granted(operation, &head, &body, sent).unwrap_or(Outcome::Failed)
             }
             Ok((head, body)) => failed(head.status, &body),
             Err(_) => Outcome::Unknown,
@@ -171,11 +171,11 @@ impl Connection {
     ) -> Option<Outcome> {
         let until = || read::charged_until(&head.headers);
         let charged = match operation {
-            Operation::OneOff { .. } => match read::sum(body, &self.prepared.total)? {
+            Operation::OneOff { .. } => match self.total(body)? {
                 0 => return Some(Outcome::Refused),
                 total => Charged::exactly(total),
             },
-            Operation::Put { slot } => match read::sum(body, &self.prepared.total)? {
+            Operation::Put { slot } => match self.total(body)? {
                 0 => return Some(Outcome::Refused),
                 total => {
                     let parts = self.prepared.parts;
@@ -196,13 +196,20 @@ impl Connection {
         Some(Outcome::Granted(charged))
     }
 
+    /// What an answer says that its items cost; nothing where it says so of none.
+    fn total(&self, body: &[u8]) -> Option<i128> {
+        self.prepared.total.find(body)?;
+        read::sum(body, &self.prepared.total)
+    }
+
     fn session(&mut self, slot: usize) -> Option<&mut Session> {
         self.sessions.get_mut(slot)?.as_mut()
     }
 
     fn granted_components(&mut self, operation: Operation, body: &[u8]) -> Option<Outcome> {
         if memmem::find(body, b"\"status\":0,").is_none() {
-            return Some(Outcome::Refused);
+            let short = memmem::find(body, b"\"code\":\"TOKENS_SHORT\"");
+            return short.map(|_| Outcome::Refused);
         }
         if matches!(operation, Operation::Begin { .. }) {
             self.lease = Some(Lease::new(read::text(body, "\"session_key\":\"")?));
@@ -217,14 +224,14 @@ impl Connection {
     }
 }
 
-/// What an answer says that is none of success.
+/// What an answer says that is none of success. A denial is told in one of success.
 fn failed(status: StatusCode, body: &[u8]) -> Outcome {
     if memmem::find(body, b"\"effect\":\"unknown\"").is_some() {
         return Outcome::Unknown;
     }
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Outcome::Overloaded,
-        _ => Outcome::Refused,
+        _ => Outcome::Failed,
     }
 }
 
@@ -260,6 +267,31 @@ impl Lease {
             check_out: with(",\"components\":[\"Mesher\",\"Solver\"]"),
             check_in: with(",\"components\":[\"Mesher\"]"),
             in_use: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_decides_nothing_about_tokens_is_no_refusal() {
+        let unknown = br#"{"effect":"unknown"}"#.as_slice();
+        for (status, body, expected) in [
+            (400, b"{}".as_slice(), Outcome::Failed),
+            (401, b"{}", Outcome::Failed),
+            (403, b"{}", Outcome::Failed),
+            (404, b"{}", Outcome::Failed),
+            (409, b"{}", Outcome::Failed),
+            (500, b"", Outcome::Failed),
+            (429, b"{}", Outcome::Overloaded),
+            (503, b"{}", Outcome::Overloaded),
+            (503, unknown, Outcome::Unknown),
+            (500, unknown, Outcome::Unknown),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(failed(status, body), expected, "{status}");
         }
     }
 }

@@ -58,6 +58,6 @@ pub fn outcome(answer: &str) -> Outcome {
     match answer.split_whitespace().map(tokens).sum::<Option<i128>>() {
         Some(0) => Outcome::Refused,
         Some(tokens) => Outcome::Granted(Charged::exactly(tokens * 1_000_000)),
-        None => Outcome::Unknown,
+        None => Outcome::Failed,
     }
 }

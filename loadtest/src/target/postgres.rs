@@ -99,7 +99,7 @@ impl Connection {
     /// See [`crate::target::Connection::ask`].
     pub async fn ask(&mut self, operation: Operation) -> Outcome {
         let Operation::OneOff { instance } = operation else {
-            return Outcome::Refused; // No profile that was prepared has any other.
+            return Outcome::Failed; // No profile that was prepared has any other.
         };
         let key = self.prepared.request.key();
         match self.charge(instance, key).await {
