@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::cursor::Cursor;
 use super::read::{Flaw, string};
 use crate::domain::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX};
 
@@ -90,16 +91,8 @@ pub(super) fn bad_string(text: &str) -> Option<usize> {
 
 /// Parts the string that `text` begins with, quotes included, from what follows it.
 fn split_string(text: &str) -> (&str, &str) {
-    let mut escaped = false;
-    for (index, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return text.split_at_checked(index + 1).unwrap_or((text, "")),
-            _ => {}
-        }
-    }
-    (text, "")
+    let mut cursor = Cursor::at(text);
+    (cursor.take_value(), cursor.rest())
 }
 
 #[cfg(test)]
