@@ -83,11 +83,7 @@ impl Compare {
         let document = document.transpose()?;
         KINDS.into_iter().try_for_each(Kind::check)?;
         let machine = Machine::here(&std::env::temp_dir())?;
-        if !machine.has_disk() {
-            return Err(
-                "temporary files are in memory here: set TMPDIR to a directory on a disk".into()
-            );
-        }
+        machine.check_disk()?;
         let rounds: Vec<Vec<Case>> = (0..self.rounds).map(|round| self.cases(round)).collect();
         let runs = rounds.iter().map(Vec::len).sum();
         let each = Duration::from_secs(self.seconds) + WARM_UP + RUN_OVERHEAD;

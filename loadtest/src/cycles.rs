@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
 use crate::Anything;
@@ -17,6 +17,7 @@ use crate::driver::{Arrival, Lasting, Load};
 use crate::machine::Machine;
 use crate::profile::Profile;
 use crate::run::{self, audited};
+use crate::servers::{beside, farebox, said, signal, token};
 use crate::target::Target;
 
 /// The part of the document.
@@ -128,27 +129,13 @@ struct Counted {
 
 impl Counted {
     fn start(home: &Path) -> Result<Counted, Anything> {
-        let farebox = std::env::current_exe()?.with_file_name("farebox");
         let (data, calls) = (home.join("data"), home.join("calls"));
-        let mut server = Command::new("valgrind")
-            .args(["--quiet", "--tool=callgrind", "--instr-atstart=no"])
-            .arg(format!("--callgrind-out-file={}", calls.display()))
-            .arg(&farebox)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(&data)
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("`valgrind` does not start: {error}"))?;
-        let mut line = String::new();
-        let output = server.stdout.take().ok_or("it has no output")?;
-        BufReader::new(output).read_line(&mut line)?;
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = url.ok_or("farebox does not start under valgrind")?.to_owned();
-        let mut token = Command::new(&farebox);
-        token.args(["token", "--role", "administration", "--data"]).arg(&data);
-        let token = said(&mut token)?;
-        Ok(Counted { server, url, token, calls })
+        let mut counted = Command::new("valgrind");
+        counted.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
+        counted.arg(format!("--callgrind-out-file={}", calls.display()));
+        counted.arg(beside("farebox")?);
+        let (server, address) = farebox(counted, &data)?;
+        Ok(Counted { server, url: format!("http://{address}"), token: token(&data)?, calls })
     }
 
     fn ask(&self, requests: u64) -> Result<(), Anything> {
@@ -182,21 +169,10 @@ impl Counted {
 
     /// What every function did with all that it called, as callgrind's own tool tells it.
     fn stop(&mut self) -> Result<String, Anything> {
-        said(Command::new("kill").arg(self.server.id().to_string()))?;
+        signal(self.server.id(), Signal::TERM)?;
         self.server.wait()?;
         let mut annotate = Command::new("callgrind_annotate");
         said(annotate.args(["--inclusive=yes", "--threshold=99.99", "--auto=no"]).arg(&self.calls))
-    }
-}
-
-/// What a program prints.
-fn said(command: &mut Command) -> Result<String, Anything> {
-    let program = command.get_program().display().to_string();
-    let output = command.output().map_err(|error| format!("`{program}`: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match output.status.success() {
-        true => Ok(text),
-        false => Err(format!("`{program}`: {}", String::from_utf8_lossy(&output.stderr)).into()),
     }
 }
 

@@ -6,13 +6,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::task::{self, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Anything;
 use crate::alarm::Alarm;
+use crate::machine::own_cpu_time;
 use crate::measure::Measured;
 use crate::profile::Profile;
 use crate::target::paid::CHARGE_PERIOD_MS;
@@ -310,7 +311,7 @@ impl Stage {
         let Stage::Own(runtime) = self else { return None };
         Some(runtime.spawn(async move {
             sleep_until(begins).await;
-            thread_cpu()
+            own_cpu_time(ClockId::ThreadCPUTime)
         }))
     }
 
@@ -318,17 +319,11 @@ impl Stage {
     fn cpu_since(&self, begun: Option<task::JoinHandle<Duration>>) -> Result<Duration, Anything> {
         match begun {
             Some(begun) if begun.is_finished() => {
-                Ok(thread_cpu().saturating_sub(self.block_on(begun)?))
+                Ok(own_cpu_time(ClockId::ThreadCPUTime).saturating_sub(self.block_on(begun)?))
             }
             _ => Ok(Duration::ZERO),
         }
     }
-}
-
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = Duration::from_secs(time.tv_sec.try_into().unwrap_or(0));
-    seconds + Duration::from_nanos(time.tv_nsec.try_into().unwrap_or(0))
 }
 
 fn lock(measured: &Mutex<Measured>) -> MutexGuard<'_, Measured> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use farebox::env::{Clock, SystemClock};
 use hdrhistogram::Histogram;
 use procfs::Current;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -57,8 +58,17 @@ impl Machine {
     }
 
     /// Whether the directory is on a disk at all: in memory every sync is free.
-    pub fn has_disk(&self) -> bool {
-        self.file_system != "tmpfs" && self.file_system != "ramfs"
+    ///
+    /// # Errors
+    /// If it is not: what is durable cannot be measured there.
+    pub fn check_disk(&self) -> Result<(), Anything> {
+        match self.file_system.as_str() {
+            "tmpfs" | "ramfs" => {
+                Err("temporary files are in memory here: set TMPDIR to a directory on a disk"
+                    .into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -86,6 +96,13 @@ fn file_system(directory: &Path) -> Result<String, Anything> {
 pub fn family(process: u32) -> Result<Vec<u32>, Anything> {
     let members = relatives(process)?.into_iter();
     members.map(|member| Ok(u32::try_from(member.pid)?)).collect()
+}
+
+/// CPU time by one of the clocks of this process or thread.
+pub fn own_cpu_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    let seconds = Duration::from_secs(time.tv_sec.try_into().unwrap_or(0));
+    seconds + Duration::from_nanos(time.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// CPU time that a process, its children and theirs have taken, with those that have ended.

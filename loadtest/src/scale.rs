@@ -86,9 +86,7 @@ impl Scale {
         let document = self.output.as_deref().map(|path| Document::open(path, &[PART]));
         let document = document.transpose()?;
         let machine = Machine::here(&std::env::temp_dir())?;
-        if !machine.has_disk() {
-            return Err("temporary files are in memory: set TMPDIR to a directory on a disk".into());
-        }
+        machine.check_disk()?;
         println!("{machine}");
         let style = ProgressStyle::with_template("{msg}: {human_pos} of {human_len}, {eta} left")?;
         let plan = Plan {

@@ -117,9 +117,7 @@ impl Server {
         if !matches!(self.kind, Kind::Farebox | Kind::Unsynced) {
             return Ok(None);
         }
-        let mut command = Command::new(beside("farebox")?);
-        command.args(["token", "--role", "administration", "--expires", "1d", "--data"]);
-        said(command.arg(self.home.path())).map(Some)
+        token(self.home.path()).map(Some)
     }
 
     /// What it has done until now.
@@ -201,7 +199,7 @@ impl Drop for Server {
 }
 
 /// Sends a process a signal, unless it has ended meanwhile.
-fn signal(process: u32, signal: Signal) -> Result<(), Anything> {
+pub fn signal(process: u32, signal: Signal) -> Result<(), Anything> {
     let process = Pid::from_raw(i32::try_from(process)?).ok_or("no process has that id")?;
     match kill_process(process, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -210,7 +208,7 @@ fn signal(process: u32, signal: Signal) -> Result<(), Anything> {
 }
 
 /// A program that was built with this one, or this one itself. Tests are a directory further down.
-fn beside(name: &str) -> Result<PathBuf, Anything> {
+pub fn beside(name: &str) -> Result<PathBuf, Anything> {
     let mut program = std::env::current_exe()?.with_file_name(name);
     if let Some(home) = program.parent().filter(|directory| directory.ends_with("deps")) {
         program = home.with_file_name(name);
@@ -220,6 +218,13 @@ fn beside(name: &str) -> Result<PathBuf, Anything> {
         return Err(format!("`{path}` is missing: build the workspace, not this alone").into());
     }
     Ok(program)
+}
+
+/// A token for everything in the broker of a directory.
+pub fn token(data: &Path) -> Result<String, Anything> {
+    let mut command = Command::new(beside("farebox")?);
+    command.args(["token", "--role", "administration", "--expires", "1d", "--data"]);
+    said(command.arg(data))
 }
 
 /// Starts what says in its first line where it listens.
@@ -237,7 +242,8 @@ fn announced(command: &mut Command) -> Result<(Child, String), Anything> {
     }
 }
 
-fn farebox(mut command: Command, home: &Path) -> Result<(Child, String), Anything> {
+/// Starts farebox, by a command that ends with its program.
+pub fn farebox(mut command: Command, home: &Path) -> Result<(Child, String), Anything> {
     command.env("RUST_LOG", "warn").args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(home);
     // Keys are kept for a day: those of all runs together are more than there usually is room for.
     let keys = ["--idempotency-keys", "--idempotency-keys-per-instance"];
@@ -310,7 +316,7 @@ fn spawn(command: &mut Command) -> Result<Child, Anything> {
 }
 
 /// What a program says that ends well, without the last line's end.
-fn said(command: &mut Command) -> Result<String, Anything> {
+pub fn said(command: &mut Command) -> Result<String, Anything> {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output()?;
     if !status.success() {
         let (name, stderr) = (command.get_program().display(), String::from_utf8_lossy(&stderr));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use super::Plan;
 use super::table::{COST_UNIT, Table};
 use super::world::{World, request};
 use crate::Anything;
+use crate::machine::own_cpu_time;
 
 /// Line items of an instance where nothing else is said.
 const PER_INSTANCE: usize = 1_000;
@@ -200,19 +201,12 @@ where
         Ok::<_, Anything>((latency, began.elapsed()))
     };
     run(plan.lasting / 4).await?;
-    let before = cpu_time();
+    let before = own_cpu_time(ClockId::ProcessCPUTime);
     let (latency, wall) = run(plan.lasting).await?;
-    let cpu = cpu_time().saturating_sub(before);
+    let cpu = own_cpu_time(ClockId::ProcessCPUTime).saturating_sub(before);
     let each = |time: Duration| time.as_secs_f64() * 1e6 / latency.len().max(1) as f64;
     let p99_us = latency.value_at_quantile(0.99) as f64 / 1e3;
     Ok(Cost { wall_us: each(wall), cpu_us: each(cpu), p99_us })
-}
-
-/// CPU time of this process.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = Duration::from_secs(time.tv_sec.try_into().unwrap_or(0));
-    seconds + Duration::from_nanos(time.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// Memory that this process has.

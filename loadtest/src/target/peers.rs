@@ -52,8 +52,10 @@ impl Request {
     }
 }
 
-/// What comes of an answer: `id=tokens` of each line item that was charged; denied: nothing.
-pub fn outcome(answer: &str) -> Outcome {
+/// What comes of an answer, if there is one: `id=tokens` of each line item that was charged; denied:
+/// nothing.
+pub fn outcome(answer: Result<String, Anything>) -> Outcome {
+    let Ok(answer) = answer else { return Outcome::Unknown };
     let tokens = |charged: &str| charged.split_once('=')?.1.parse::<i128>().ok();
     match answer.split_whitespace().map(tokens).sum::<Option<i128>>() {
         Some(0) => Outcome::Refused,

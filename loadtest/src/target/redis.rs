@@ -137,10 +137,7 @@ impl Connection {
             return Outcome::Failed; // No profile that was prepared has any other.
         };
         let key = self.prepared.request.key();
-        match self.charge(instance, key).await {
-            Ok(answer) => peers::outcome(&answer),
-            Err(_) => Outcome::Unknown,
-        }
+        peers::outcome(self.charge(instance, key).await)
     }
 
     /// Charges an instance once, under a key if there is one, and says what the script answers.
