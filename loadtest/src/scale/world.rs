@@ -7,14 +7,11 @@ use std::time::Duration;
 use farebox::auth::{Principal, Scope};
 use farebox::broker::{Broker, OpenError, Options, Reach, Storage};
 use farebox::config::Sessions;
-use farebox::domain::ids::Requester;
 use farebox::domain::line_item::Terms;
 use farebox::domain::rates::{NewRateTable, RatedItem};
-use farebox::domain::request::{AccessRequest, RequestedItem};
-use farebox::domain::rules::Dictionary;
+use farebox::domain::request::AccessRequest;
 use farebox::domain::session::OnDeny;
 use farebox::domain::time::Timestamp;
-use farebox::domain::variables::Variables;
 use farebox::journal::{Directory, SledSnapshots, Step};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Plan;
 use crate::Anything;
+use crate::target::embedded;
 
 /// So many are made at once.
 const MAKERS: usize = 256;
@@ -219,12 +217,8 @@ impl World {
 
 /// The tutorial's: two items for 44 tokens.
 pub(super) fn request() -> Result<Arc<AccessRequest>, Anything> {
-    let item = |name: &str, version: &str, count: &str| -> Result<RequestedItem, Anything> {
-        let (name, version, count) = (name.parse()?, version.parse()?, count.parse()?);
-        Ok(RequestedItem { name, version, count, metadata: None, variables: Variables::default() })
-    };
-    let items = vec![item("PhotoPrint", "1.0", "10")?, item("CADPrint", "2.0", "2")?];
-    let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
-    let requester = Requester { kind, value, dictionary: Dictionary::default() };
-    Ok(Arc::new(AccessRequest { requester, items }))
+    embedded::request(vec![
+        embedded::requested_item("PhotoPrint", "1.0", 10)?,
+        embedded::requested_item("CADPrint", "2.0", 2)?,
+    ])
 }

@@ -21,7 +21,7 @@ use crate::journal::{self, Used};
 use crate::measure::Charged;
 use crate::workload::Operation;
 
-pub use prepare::prepare;
+pub use prepare::{prepare, request, requested_item};
 
 /// A world in a broker of its own.
 pub struct Prepared {
@@ -71,7 +71,7 @@ impl Prepared {
         }
     }
 
-    /// Where the broker runs: the actors that a call wakes are of the runtime of the call.
+    /// Where the broker runs, and its callers beside it: no answer has to wake another runtime.
     pub fn runtime(&self) -> &Handle {
         &self.runtime
     }

@@ -219,13 +219,21 @@ async fn license(
     })
 }
 
-fn requested_item(name: &str, version: &str, count: u64) -> Result<RequestedItem, Anything> {
+/// So many of an item.
+///
+/// # Errors
+/// If one of them cannot be.
+pub fn requested_item(name: &str, version: &str, count: u64) -> Result<RequestedItem, Anything> {
     let (name, version, count) = (name.parse()?, version.parse()?, count.to_string().parse()?);
     let (metadata, variables) = (None, Variables::default());
     Ok(RequestedItem { name, version, count, metadata, variables })
 }
 
-fn request(items: Vec<RequestedItem>) -> Result<Arc<AccessRequest>, Anything> {
+/// The tutorial's user wants these.
+///
+/// # Errors
+/// None that could happen: the texts are constants.
+pub fn request(items: Vec<RequestedItem>) -> Result<Arc<AccessRequest>, Anything> {
     let (kind, value) = ("user".parse()?, "LisaBarry".parse()?);
     let requester = Requester { kind, value, dictionary: Dictionary::default() };
     Ok(Arc::new(AccessRequest { requester, items }))
