@@ -1,15 +1,19 @@
 //! The group commit: one line of waiting records, one thread that writes and syncs them.
 //!
-//! Whatever queues up during one sync shares the next: no timer, no linger. Batch n + 1 is written
+//! Whatever queues up during one sync shares the next, and what the runtime has ready goes before the
+//! first: no timer, no linger. Batch n + 1 is written
 //! only after the sync of n returned. At the first failed write or sync everything stops: what the
 //! disk holds is then unknown, so nothing more may be acknowledged until a restart has read it.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Instant;
 
-use metrics::{counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::error;
 
@@ -94,7 +98,7 @@ impl Line {
         Line { state: Mutex::new(state), filled: Condvar::new(), limits, failure }
     }
 
-    pub(super) fn queue(&self) -> Result<Queue<'_>, JournalDown> {
+    pub(super) fn queue(self: &Arc<Line>) -> Result<Queue<'_>, JournalDown> {
         let state = self.lock();
         if let Some(down) = &state.down {
             return Err(down.clone());
@@ -105,12 +109,12 @@ impl Line {
         Ok(Queue { line: self, state: Some(state) })
     }
 
-    pub(super) fn after_all(&self, waiter: Box<dyn OnDurable>) {
+    pub(super) fn after_all(self: &Arc<Line>, waiter: Box<dyn OnDurable>) {
         self.wait(self.lock(), waiter);
     }
 
     /// Lets the line go, then settles the waiter or has it wait for all that was appended.
-    fn wait(&self, mut state: MutexGuard<'_, State>, waiter: Box<dyn OnDurable>) {
+    fn wait(self: &Arc<Line>, mut state: MutexGuard<'_, State>, waiter: Box<dyn OnDurable>) {
         let (last, down) = (state.appended, state.down.clone());
         if let Some(down) = down {
             drop(state);
@@ -142,17 +146,24 @@ impl Line {
 
     /// Takes no more records; the committer finishes what is queued and ends.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closing = true;
-        self.release(state);
+        self.lock().closing = true;
+        self.filled.notify_one();
     }
 
-    /// Unlocks, then wakes the committer if it sleeps: woken earlier it would only find the lock.
-    fn release(&self, mut state: MutexGuard<'_, State>) {
-        let wake = std::mem::take(&mut state.sleeping);
+    /// Unlocks, then has the committer woken if it sleeps: woken earlier it would only find the lock.
+    fn release(self: &Arc<Line>, mut state: MutexGuard<'_, State>) {
+        let is_asleep = std::mem::take(&mut state.sleeping);
         drop(state);
-        if wake {
-            self.filled.notify_one();
+        if !is_asleep {
+            return;
+        }
+        let wake = Wake(Arc::clone(self));
+        if let Ok(runtime) = Handle::try_current() {
+            // What the runtime has ready goes first: it shares the batch, and the sync.
+            runtime.spawn(async move {
+                behind_what_is_ready().await;
+                drop(wake);
+            });
         }
     }
 
@@ -209,10 +220,33 @@ impl Line {
     }
 }
 
+/// Wakes the committer when it falls, even with a runtime that ends.
+struct Wake(Arc<Line>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.0.filled.notify_one();
+    }
+}
+
+/// Done when the tasks have run that are in the runtime's queue now. Unlike tokio's own yield it is
+/// in that queue itself meanwhile, where any worker finds it.
+async fn behind_what_is_ready() {
+    let mut is_queued = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_queued, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// The end of the line, held: while this guard lives nobody else appends, and the committer takes
 /// no batch. Hold it only for appending and for publishing what was appended.
 pub struct Queue<'a> {
-    line: &'a Line,
+    line: &'a Arc<Line>,
     /// `None` only while dropping.
     state: Option<MutexGuard<'a, State>>,
 }
@@ -310,6 +344,24 @@ pub(super) struct Committer {
     pub(super) current: Current,
     /// The last durable batch.
     pub(super) mark: Mark,
+    pub(super) meters: Meters,
+}
+
+/// What is counted of each batch, registered once.
+pub(super) struct Meters {
+    sync_seconds: Histogram,
+    appended_bytes: Counter,
+    batch_records: Histogram,
+}
+
+impl Meters {
+    pub(super) fn register() -> Meters {
+        Meters {
+            sync_seconds: histogram!(JOURNAL_SYNC_SECONDS),
+            appended_bytes: counter!(JOURNAL_APPENDED_BYTES_TOTAL),
+            batch_records: histogram!(JOURNAL_BATCH_RECORDS),
+        }
+    }
 }
 
 impl Committer {
@@ -362,10 +414,10 @@ impl Committer {
         file.write_at(&batch.bytes, offset).map_err(|error| stopped("writing", error))?;
         let started = now();
         file.sync_data().map_err(|error| stopped("syncing", error))?;
-        histogram!(JOURNAL_SYNC_SECONDS).record(started.elapsed());
-        counter!(JOURNAL_APPENDED_BYTES_TOTAL).increment(bytes);
-        histogram!(JOURNAL_BATCH_RECORDS)
-            .record(u32::try_from(last.get() - durable.get()).unwrap_or(u32::MAX));
+        self.meters.sync_seconds.record(started.elapsed());
+        self.meters.appended_bytes.increment(bytes);
+        let records = u32::try_from(last.get() - durable.get()).unwrap_or(u32::MAX);
+        self.meters.batch_records.record(records);
 
         self.mark = Mark { sequence: last, epoch: header.epoch, hash };
         let place = Place { first, segment: header.index, offset, seal: header.seal() };
@@ -397,4 +449,50 @@ fn last_of(batch: &Filling) -> Sequence {
 #[expect(clippy::disallowed_methods, reason = "metric; this thread has no tokio clock")]
 pub(super) fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::journal::{Journal, Known, MemoryDisk, Options, walk};
+
+    struct Done(tokio::sync::oneshot::Sender<()>);
+
+    impl OnDurable for Done {
+        fn settle(self: Box<Self>, outcome: Result<Sequence, JournalDown>) {
+            outcome.unwrap();
+            self.0.send(()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_runtime_has_ready_shares_the_batch_of_the_first() {
+        let disk = Arc::new(MemoryDisk::new());
+        let (shared, replay) = (Arc::clone(&disk) as _, &mut |_: Sequence, _: &[u8]| Ok(()));
+        let recovered = Journal::open(shared, Options::new(7), Known::default(), replay);
+        let journal = recovered.unwrap().journal;
+        let is_asleep = || journal.inner.line.lock().sleeping;
+        while !is_asleep() {
+            std::thread::yield_now();
+        }
+        let tasks: Vec<_> = (0..10)
+            .map(|number| {
+                let (sender, durable) = tokio::sync::oneshot::channel();
+                let journal = journal.clone();
+                tokio::spawn(async move {
+                    journal.queue().unwrap().append(&[number], Box::new(Done(sender)));
+                    durable.await.unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        journal.close().unwrap();
+        let each = &mut |_: Sequence, _: &[u8]| ControlFlow::Continue(());
+        let report = walk(disk.as_ref(), Sequence::new(1), each).unwrap();
+        assert_eq!((report.batches, report.records), (1, 10));
+    }
 }

@@ -51,7 +51,7 @@ pub use self::store::{
 };
 pub use self::survey::{SEGMENT_SUFFIX, check_version, records_about};
 
-use self::commit::{Committer, Current, Line};
+use self::commit::{Committer, Current, Line, Meters};
 use self::layout::{ALIGNMENT, BATCH_HEADER_BYTES, PAGE_BYTES, RECORD_PREFIX_BYTES};
 use self::prepare::Ahead;
 use self::read::Places;
@@ -245,6 +245,7 @@ impl Journal {
             places: Arc::clone(&places),
             current: ready.current,
             mark: ready.mark,
+            meters: Meters::register(),
         };
         let preparing = Arc::clone(&ahead);
         let preparer = spawn("journal-prepare", move || preparing.run())?;
