@@ -193,7 +193,7 @@ impl Check {
         for state in states.into_iter().flatten() {
             state.apply(sequence, &record);
             if let Some(keyed) = keyed.as_ref().filter(|_| self.watermark.is_some()) {
-                state.keep(sequence, record.at, keyed);
+                state.keep(sequence, record.at, &keyed.call);
             }
         }
         Ok(())

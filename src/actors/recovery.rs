@@ -20,14 +20,15 @@ use crate::domain::catalogue::{InstanceCatalogue, Mapping, Registry, Tenant};
 use crate::domain::components::Provision;
 use crate::domain::configuration::{Changed, ConfigurationChange};
 use crate::domain::event::{Event, Record};
-use crate::domain::idempotency::{Keyed, KeyedCall};
+use crate::domain::idempotency::KeyedCall;
 use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber, Text};
-use crate::domain::line_item::Balance;
+use crate::domain::line_item::{Balance, Posting};
 use crate::domain::rates::RateTable;
 use crate::domain::rules::Action;
 use crate::domain::session::Session;
 use crate::domain::session_time::SessionTime;
 use crate::domain::time::Timestamp;
+use crate::journal::format::Charged;
 use crate::journal::{Entry, Replay, format};
 
 /// Everything that is so after some record.
@@ -204,8 +205,8 @@ impl State {
     }
 
     /// Takes over what a record keeps of the key that its call came under.
-    pub(crate) fn keep(&mut self, sequence: Sequence, at: Timestamp, keyed: &Keyed) {
-        let KeyedCall { key, instance, fingerprint } = keyed.call;
+    pub(crate) fn keep(&mut self, sequence: Sequence, at: Timestamp, call: &KeyedCall) {
+        let KeyedCall { key, instance, fingerprint } = *call;
         let at = self.tenant.outages.session_time(at);
         let place = idempotency::Place { fingerprint, sequence, at };
         self.keys.add((key, instance), place);
@@ -260,20 +261,24 @@ impl State {
             | Event::TestClock
             | Event::Answered => {}
         }
-        for posting in record.event.postings() {
-            let fresh = || Versioned { state: Balance::default(), last: Sequence::ZERO };
-            let balance = self.balances.entry(posting.line_item).or_insert_with(fresh);
-            if balance.last < sequence {
-                balance.state.take_over(&posting.after);
-                balance.last = sequence;
-            }
-        }
+        self.post(sequence, record.event.postings());
         if let Some(session) =
             record.event.session().and_then(|number| self.sessions.get_mut(&number))
             && session.last < sequence
         {
             session.state.apply(record, self.tenant.outages.session_time(record.at));
             session.last = sequence;
+        }
+    }
+
+    fn post(&mut self, sequence: Sequence, postings: &[Posting]) {
+        for posting in postings {
+            let fresh = || Versioned { state: Balance::default(), last: Sequence::ZERO };
+            let balance = self.balances.entry(posting.line_item).or_insert_with(fresh);
+            if balance.last < sequence {
+                balance.state.take_over(&posting.after);
+                balance.last = sequence;
+            }
         }
     }
 
@@ -402,11 +407,22 @@ impl Replay for State {
     }
 
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
+        let charged = format::decode_charged(payload).map_err(|error| error.to_string())?;
+        if let Some(Charged { at, instance, postings, keyed }) = charged {
+            self.mark = self.mark.max(at);
+            self.post(sequence, &postings);
+            let owners = self.unsaved.owners.entry(instance).or_default();
+            owners.extend(Owner::of_postings(&postings));
+            if let Some(call) = &keyed {
+                self.keep(sequence, at, call);
+            }
+            return Ok(());
+        }
         let (record, keyed) = format::decode_keyed(payload).map_err(|error| error.to_string())?;
         self.apply(sequence, &record);
         self.note_unsaved(sequence, &record);
         if let Some(keyed) = &keyed {
-            self.keep(sequence, record.at, keyed);
+            self.keep(sequence, record.at, &keyed.call);
         }
         Ok(())
     }

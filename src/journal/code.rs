@@ -4,17 +4,9 @@
 //! Whole numbers are LEB128, seven bits a byte, low ones first; texts and lists are preceded by
 //! their length; an option by 0 or 1. Reading never trusts a length and never panics.
 
-use std::sync::Arc;
+mod values;
 
-use crate::domain::idempotency::{Fingerprint, IdempotencyKey};
-use crate::domain::ids::{
-    ActionId, ConditionId, CorrelationId, Document, InstallationId, InstanceId, InstanceNumber,
-    LineItemNumber, RateTableNumber, Sequence, SessionId, SessionNumber, Text, UserId,
-};
-use crate::domain::rules::{Counters, Dictionary};
-use crate::domain::session_time::SessionTime;
-use crate::domain::time::{Period, Timestamp};
-use crate::domain::tokens::{Count, Rate, Tokens, UNITS_PER_TOKEN};
+use std::sync::Arc;
 
 /// Why bytes are no value: says where, counted from the start of the record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +24,19 @@ pub trait Coded: Sized {
     fn put(&self, bytes: &mut Vec<u8>);
     /// Takes the value off the front.
     fn take(reader: &mut Reader<'_>) -> Result<Self, CodeError>;
+
+    /// Passes over the value: only how long it is, is looked at.
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        Self::take(reader).map(drop)
+    }
+}
+
+/// Passes over what would go here.
+pub(crate) fn skip_for<T: Coded>(
+    _place: &Option<T>,
+    reader: &mut Reader<'_>,
+) -> Result<(), CodeError> {
+    T::skip(reader)
 }
 
 /// What is still to be read.
@@ -72,7 +77,21 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
+    /// A number of few bytes, as nearly all are.
     fn number(&mut self) -> Result<u128, CodeError> {
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let mut number = 0u64;
+        for (shift, byte) in (0..63).step_by(7).zip(rest) {
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                self.offset += shift / 7 + 1;
+                return Ok(u128::from(number));
+            }
+        }
+        self.long_number()
+    }
+
+    fn long_number(&mut self) -> Result<u128, CodeError> {
         let mut number = 0u128;
         for shift in (0..128).step_by(7) {
             let byte = self.byte()?;
@@ -107,6 +126,9 @@ impl<'a> Reader<'a> {
 
 fn put_number(mut number: u128, bytes: &mut Vec<u8>) {
     let low_bits = |number| u8::try_from(number & 0x7f).expect("seven bits fit a byte");
+    if let Ok(short @ ..0x80) = u8::try_from(number) {
+        return bytes.push(short);
+    }
     while number > 0x7f {
         bytes.push(low_bits(number) | 0x80);
         number >>= 7;
@@ -184,6 +206,10 @@ impl Coded for String {
     fn take(reader: &mut Reader<'_>) -> Result<String, CodeError> {
         take_str(reader).map(str::to_owned)
     }
+
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        skip_bytes(reader)
+    }
 }
 
 fn take_str<'a>(reader: &mut Reader<'a>) -> Result<&'a str, CodeError> {
@@ -192,25 +218,9 @@ fn take_str<'a>(reader: &mut Reader<'a>) -> Result<&'a str, CodeError> {
     reader.check(std::str::from_utf8(slice).ok(), "a text is not UTF-8")
 }
 
-impl Coded for Text {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        put_bytes(self.as_str().as_bytes(), bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Text, CodeError> {
-        let text = Text::new(take_str(reader)?).ok();
-        reader.check(text, "a text is too long or has control characters")
-    }
-}
-
-impl Coded for Document {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        put_bytes(self.as_str().as_bytes(), bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Document, CodeError> {
-        take_str(reader).map(Document::from_checked)
-    }
+fn skip_bytes(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+    let length = reader.length()?;
+    reader.slice(length).map(drop)
 }
 
 impl<T: Coded> Coded for Option<T> {
@@ -224,6 +234,10 @@ impl<T: Coded> Coded for Option<T> {
     fn take(reader: &mut Reader<'_>) -> Result<Option<T>, CodeError> {
         if bool::take(reader)? { T::take(reader).map(Some) } else { Ok(None) }
     }
+
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        if bool::take(reader)? { T::skip(reader) } else { Ok(()) }
+    }
 }
 
 impl<T: Coded> Coded for Vec<T> {
@@ -236,6 +250,11 @@ impl<T: Coded> Coded for Vec<T> {
         let length = reader.length()?; // Every element takes a byte at least.
         (0..length).map(|_| T::take(reader)).collect()
     }
+
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        let length = reader.length()?;
+        (0..length).try_for_each(|_| T::skip(reader))
+    }
 }
 
 impl<T: Coded> Coded for Arc<T> {
@@ -246,90 +265,9 @@ impl<T: Coded> Coded for Arc<T> {
     fn take(reader: &mut Reader<'_>) -> Result<Arc<T>, CodeError> {
         T::take(reader).map(Arc::new)
     }
-}
 
-impl Coded for Sequence {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.get().put(bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Sequence, CodeError> {
-        u64::take(reader).map(Sequence::new)
-    }
-}
-
-impl Coded for Timestamp {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.as_ms().put(bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Timestamp, CodeError> {
-        u64::take(reader).map(Timestamp::from_ms)
-    }
-}
-
-impl Coded for Period {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.as_ms().get().put(bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Period, CodeError> {
-        let period = Period::from_ms(u64::take(reader)?);
-        reader.check(period, "a period of nothing")
-    }
-}
-
-impl Coded for SessionTime {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.as_ms().put(bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<SessionTime, CodeError> {
-        Ok(SessionTime::from_ms(u64::take(reader)?))
-    }
-}
-
-impl Coded for Count {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.units().put(bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Count, CodeError> {
-        let count = Count::from_units(u64::take(reader)?);
-        reader.check(count, "not a count")
-    }
-}
-
-impl Coded for Rate {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        self.units().put(bytes);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Rate, CodeError> {
-        let rate = Rate::from_units(u64::take(reader)?);
-        reader.check(rate, "not a rate")
-    }
-}
-
-/// Amounts are mostly whole: the low bit says whether units of 10^-18 follow, or whole tokens.
-impl Coded for Tokens {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        let (whole, units) = (self.units() / UNITS_PER_TOKEN, self.units().unsigned_abs());
-        if whole * UNITS_PER_TOKEN == self.units() {
-            put_number(whole.unsigned_abs() << 1, bytes);
-        } else {
-            put_number(units << 1 | 1, bytes);
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Tokens, CodeError> {
-        let number = reader.number()?;
-        let amount = i128::try_from(number >> 1).ok();
-        let units = match number & 1 {
-            0 => amount.and_then(|whole| whole.checked_mul(UNITS_PER_TOKEN)),
-            _ => amount,
-        };
-        reader.check(units.and_then(Tokens::from_units), "not an amount")
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        T::skip(reader)
     }
 }
 
@@ -342,59 +280,12 @@ impl<A: Coded, B: Coded> Coded for (A, B) {
     fn take(reader: &mut Reader<'_>) -> Result<(A, B), CodeError> {
         Ok((A::take(reader)?, B::take(reader)?))
     }
-}
 
-impl Coded for Dictionary {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        put_number(self.pairs().len() as u128, bytes);
-        self.pairs().iter().for_each(|pair| pair.put(bytes));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Dictionary, CodeError> {
-        Vec::take(reader).map(Dictionary::new)
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        A::skip(reader)?;
+        B::skip(reader)
     }
 }
-
-impl Coded for Counters {
-    fn put(&self, bytes: &mut Vec<u8>) {
-        put_number(self.all().len() as u128, bytes);
-        self.all().iter().for_each(|counter| counter.put(bytes));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Counters, CodeError> {
-        Vec::take(reader).map(Counters::new)
-    }
-}
-
-/// Ids are 16 bytes, numbers of things are those of their records.
-macro_rules! coded_ids {
-    ($($id:ident),* ; $($number:ident),*) => {
-        $(impl Coded for $id {
-            fn put(&self, bytes: &mut Vec<u8>) {
-                bytes.extend_from_slice(&self.as_u128().to_be_bytes());
-            }
-
-            fn take(reader: &mut Reader<'_>) -> Result<$id, CodeError> {
-                let slice = reader.slice(16)?;
-                let id = slice.try_into().ok().map(u128::from_be_bytes).map($id::from_u128);
-                reader.check(id, "an id has 16 bytes")
-            }
-        })*
-        $(impl Coded for $number {
-            fn put(&self, bytes: &mut Vec<u8>) {
-                self.created().put(bytes);
-            }
-
-            fn take(reader: &mut Reader<'_>) -> Result<$number, CodeError> {
-                Sequence::take(reader).map($number::new)
-            }
-        })*
-    };
-}
-
-coded_ids!(InstanceId, SessionId, CorrelationId, ConditionId, ActionId, InstallationId, UserId,
-    IdempotencyKey, Fingerprint ;
-    InstanceNumber, LineItemNumber, SessionNumber, RateTableNumber);
 
 /// A struct is its fields in this order.
 macro_rules! coded_struct {
@@ -409,6 +300,14 @@ macro_rules! coded_struct {
             ) -> Result<$name, $crate::journal::code::CodeError> {
                 $(let $field = $crate::journal::code::Coded::take(reader)?;)*
                 Ok($name { $($field),* })
+            }
+
+            fn skip(
+                reader: &mut $crate::journal::code::Reader<'_>,
+            ) -> Result<(), $crate::journal::code::CodeError> {
+                $(let $field = None; $crate::journal::code::skip_for(&$field, reader)?;)*
+                let _types = || Some($name { $($field: $field?),* });
+                Ok(())
             }
         })*
     };
@@ -439,6 +338,20 @@ macro_rules! coded_enum {
                     _ => reader.fail(concat!("an unknown ", stringify!($name))),
                 }
             }
+
+            fn skip(
+                reader: &mut $crate::journal::code::Reader<'_>,
+            ) -> Result<(), $crate::journal::code::CodeError> {
+                match reader.byte()? {
+                    $($tag => {
+                        $(let $inner = None; $crate::journal::code::skip_for(&$inner, reader)?;)?
+                        $($(let $field = None; $crate::journal::code::skip_for(&$field, reader)?;)*)?
+                        let _types = || Some($name::$variant $(($inner?))? $({ $($field: $field?),* })?);
+                        Ok(())
+                    })*
+                    _ => reader.fail(concat!("an unknown ", stringify!($name))),
+                }
+            }
         }
     };
 }
@@ -448,6 +361,9 @@ pub(crate) use {coded_enum, coded_struct};
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    use crate::domain::ids::Text;
+    use crate::domain::tokens::Tokens;
 
     fn written(value: &impl Coded) -> Vec<u8> {
         let mut bytes = Vec::new();

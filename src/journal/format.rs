@@ -11,7 +11,7 @@ use crate::domain::event::{
 };
 use crate::domain::formula::Formula;
 use crate::domain::idempotency::{FirstAnswer, Keyed, KeyedCall};
-use crate::domain::ids::Requester;
+use crate::domain::ids::{CorrelationId, InstanceNumber, Requester};
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
 use crate::domain::price::Price;
@@ -20,7 +20,11 @@ use crate::domain::request::{AccessRequest, RequestedItem};
 use crate::domain::rules::{Action, Clause, Condition, Effect, Operator, Rule};
 use crate::domain::session::Pacing;
 use crate::domain::session_time::Outage;
+use crate::domain::time::Timestamp;
 use crate::domain::variables::{Number, Variable, Variables};
+
+/// The byte of the event `Access`.
+const ACCESS: u8 = 7;
 
 /// Appends a record's bytes.
 pub fn encode(record: &Record, bytes: &mut Vec<u8>) {
@@ -47,6 +51,43 @@ pub fn decode_keyed(bytes: &[u8]) -> Result<(Record, Option<Keyed>), CodeError> 
     let keyed = if reader.is_at_end() { None } else { Some(Keyed::take(&mut reader)?) };
     reader.finish()?;
     Ok((record, keyed))
+}
+
+/// What the record of a one-off request changes, without what was asked and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charged {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Where.
+    pub instance: InstanceNumber,
+    /// The balances after it.
+    pub postings: Vec<Posting>,
+    /// The key that its call came under.
+    pub keyed: Option<KeyedCall>,
+}
+
+/// Reads no more of a one-off request's record than what it changes; `None` for any other record.
+/// This is what nearly all of a long journal is.
+pub fn decode_charged(bytes: &[u8]) -> Result<Option<Charged>, CodeError> {
+    let mut reader = Reader::new(bytes);
+    let at = Timestamp::take(&mut reader)?;
+    if reader.byte()? != ACCESS {
+        return Ok(None);
+    }
+    let instance = InstanceNumber::take(&mut reader)?;
+    CorrelationId::skip(&mut reader)?;
+    AccessRequest::skip(&mut reader)?;
+    Vec::<Verdict>::skip(&mut reader)?;
+    let postings = Vec::take(&mut reader)?;
+    let keyed = match reader.is_at_end() {
+        true => None,
+        false => Some(KeyedCall::take(&mut reader)?),
+    };
+    if keyed.is_some() {
+        FirstAnswer::skip(&mut reader)?;
+    }
+    reader.finish()?;
+    Ok(Some(Charged { at, instance, postings, keyed }))
 }
 
 coded_struct! {

@@ -1,5 +1,7 @@
 //! Records come back as they were written, and the bytes of a format version stay as they are.
 
+#[path = "format/charged_tests.rs"]
+mod charged;
 #[path = "format/component_tests.rs"]
 mod components;
 
