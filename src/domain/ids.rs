@@ -180,7 +180,9 @@ impl Text {
         if text.len() > TEXT_CHARS_MAX && text.chars().count() > TEXT_CHARS_MAX {
             return Err(TextError::TooLong);
         }
-        if text.chars().any(char::is_control) {
+        let is_plain = |byte: u8| (b' '..0x7f).contains(&byte);
+        let all_plain = text.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+        if !all_plain && text.chars().any(char::is_control) {
             return Err(TextError::BadChars);
         }
         Ok(Text(Arc::from(text)))

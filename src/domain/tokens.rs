@@ -202,6 +202,13 @@ pub struct Decimal {
 impl Decimal {
     /// Reads a number as JSON writes it. `None` where it is none.
     pub fn parse(text: &str) -> Option<Decimal> {
+        // Most numbers are a few digits.
+        if let [b'1'..=b'9', ..] = text.as_bytes()
+            && text.len() < 19
+            && let Ok(digits) = text.parse::<u64>()
+        {
+            return Some(Decimal { negative: false, digits: u128::from(digits), scale: 0 });
+        }
         let (negative, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -287,10 +294,7 @@ pub(super) fn write_decimal(
     let whole = units / one;
     let mut fraction = units - whole * one; // Dividing so wide a number once is dear enough.
     if fraction == 0 {
-        return match u64::try_from(whole) {
-            Ok(whole) => write!(formatter, "{whole}"),
-            Err(_) => write!(formatter, "{whole}"),
-        };
+        return formatter.write_str(itoa::Buffer::new().format(whole));
     }
     let mut width = decimals;
     while fraction.is_multiple_of(10) {
