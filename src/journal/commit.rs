@@ -483,6 +483,8 @@ mod tests {
                 let journal = journal.clone();
                 tokio::spawn(async move {
                     journal.queue().unwrap().append(&[number], Box::new(Done(sender)));
+                    // A committer that was awake would take what is there.
+                    (0..1_000).for_each(|_| std::thread::yield_now());
                     durable.await.unwrap();
                 })
             })
