@@ -391,7 +391,7 @@ impl Caller {
             if let Some(alarm) = &alarm {
                 alarm.wait_until(due).await?;
             }
-            let is_measured = load.is_measured(started.elapsed());
+            let (late, is_measured) = (due.elapsed(), load.is_measured(started.elapsed()));
             let operation = self.workload.next();
             let outcome = self.ask(operation).await;
             let latency = due.elapsed();
@@ -399,6 +399,9 @@ impl Caller {
             measured.settle(operation, outcome, cost);
             if is_measured {
                 measured.count(outcome, latency);
+            }
+            if is_measured && alarm.is_some() {
+                measured.note_sent(late);
             }
         }
         Ok(self)

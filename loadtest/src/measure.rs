@@ -44,6 +44,9 @@ pub struct Measured {
     pub latency: Histogram<u64>,
     /// The same of what was refused.
     pub refusal_latency: Histogram<u64>,
+    /// How long after it was due a request of the open loop was sent: until a connection was free,
+    /// and the generator had its turn. Part of the latency.
+    pub lateness: Histogram<u64>,
     /// Requests that were granted.
     pub granted: u64,
     /// Requests that were answered, and nothing was charged.
@@ -77,6 +80,7 @@ impl Measured {
         Ok(Measured {
             latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
             refusal_latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
+            lateness: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
             granted: 0,
             refused: 0,
             overloaded: 0,
@@ -100,9 +104,14 @@ impl Measured {
         }
     }
 
+    /// Notes that a request of the open loop was sent so long after it was due.
+    pub fn note_sent(&mut self, late: Duration) {
+        self.lateness.saturating_record(nanoseconds(late));
+    }
+
     /// Counts an answer that took so long.
     pub fn count(&mut self, outcome: Outcome, latency: Duration) {
-        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = nanoseconds(latency);
         match outcome {
             Outcome::Granted(_) => {
                 self.granted += 1;
@@ -130,6 +139,7 @@ impl Measured {
     pub fn merge(&mut self, other: &Measured) -> Result<(), Anything> {
         self.latency.add(&other.latency)?;
         self.refusal_latency.add(&other.refusal_latency)?;
+        self.lateness.add(&other.lateness)?;
         self.granted += other.granted;
         self.refused += other.refused;
         self.overloaded += other.overloaded;
@@ -143,6 +153,10 @@ impl Measured {
         self.generator_cpu += other.generator_cpu;
         Ok(())
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

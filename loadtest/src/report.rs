@@ -60,6 +60,9 @@ pub struct Report {
     pub latency: Option<Latency>,
     /// Of what was refused.
     pub refusal_latency: Option<Latency>,
+    /// How long after they were due requests of the open loop were sent, which is part of their
+    /// latency: until a connection was free, and the generator had its turn.
+    pub lateness: Option<Latency>,
     /// CPU time of the generator for one request, in microseconds; 0 where it is not apart.
     pub generator_cpu_us: f64,
     /// How much of the time of its threads that was: near 1 the generator is what was measured.
@@ -108,6 +111,7 @@ impl Report {
             seconds,
             latency: Latency::of(&measured.latency),
             refusal_latency: Latency::of(&measured.refusal_latency),
+            lateness: Latency::of(&measured.lateness),
             generator_busy: measured.generator_cpu.as_secs_f64()
                 / (seconds * load.threads as f64).max(f64::EPSILON),
             generator_cpu_us: measured.generator_cpu.as_secs_f64() * 1e6
@@ -189,6 +193,9 @@ impl fmt::Display for Report {
         if let Some(latency) = self.refusal_latency {
             writeln!(formatter, "refusals   {latency}")?;
         }
+        if let Some(lateness) = self.lateness {
+            writeln!(formatter, "sent late  {lateness}")?;
+        }
         if self.generator_cpu_us > 0.0 {
             let (cpu_us, busy) = (self.generator_cpu_us, self.generator_busy * 100.0);
             writeln!(formatter, "generator  {cpu_us:.1} us of CPU a request, {busy:.0} % busy")?;
@@ -244,6 +251,15 @@ mod tests {
             assert!(json.contains("\"machine\":\"") && json.contains("\"store\":\"Redis"));
             assert!(report.is_good(), "{said}");
         }
+    }
+
+    #[test]
+    fn what_the_open_loop_sent_late_is_told_apart() {
+        assert!(!report(&[]).to_string().contains("sent late"));
+        let mut measured = Measured::new().expect("good bounds");
+        measured.note_sent(Duration::from_millis(3));
+        let lateness = Latency::of(&measured.lateness).expect("one was");
+        assert!((2_990.0..3_010.0).contains(&lateness.p50_us), "{lateness}");
     }
 
     #[test]
