@@ -22,7 +22,7 @@ use crate::domain::configuration::{Changed, ConfigurationChange};
 use crate::domain::event::{Event, Record};
 use crate::domain::idempotency::KeyedCall;
 use crate::domain::ids::{InstanceNumber, LineItemNumber, Sequence, SessionNumber, Text};
-use crate::domain::line_item::{Balance, Posting};
+use crate::domain::line_item::Balance;
 use crate::domain::rates::RateTable;
 use crate::domain::rules::Action;
 use crate::domain::session::Session;
@@ -43,6 +43,8 @@ pub(crate) struct State {
     keys: Remembered,
     /// The snapshots have everything up to this record.
     after: Sequence,
+    /// No balance of theirs is of a later record than this.
+    saved: Sequence,
     /// Actions that were loaded before their line item.
     early_actions: BTreeMap<LineItemNumber, (Text, Vec<Action>)>,
     /// What was loaded of component licensing, in no order.
@@ -100,6 +102,7 @@ impl State {
             Kept::LineItem(kept) => self.load_line_item(kept),
             Kept::Balance(kept) => {
                 let KeptBalance { number, last, balance } = kept;
+                self.saved = self.saved.max(last);
                 self.balances.insert(number, Versioned { state: balance, last });
             }
             Kept::Session(kept) => {
@@ -261,24 +264,15 @@ impl State {
             | Event::TestClock
             | Event::Answered => {}
         }
-        self.post(sequence, record.event.postings());
+        for posting in record.event.postings() {
+            post(&mut self.balances, sequence, posting.line_item, &posting.after);
+        }
         if let Some(session) =
             record.event.session().and_then(|number| self.sessions.get_mut(&number))
             && session.last < sequence
         {
             session.state.apply(record, self.tenant.outages.session_time(record.at));
             session.last = sequence;
-        }
-    }
-
-    fn post(&mut self, sequence: Sequence, postings: &[Posting]) {
-        for posting in postings {
-            let fresh = || Versioned { state: Balance::default(), last: Sequence::ZERO };
-            let balance = self.balances.entry(posting.line_item).or_insert_with(fresh);
-            if balance.last < sequence {
-                balance.state.take_over(&posting.after);
-                balance.last = sequence;
-            }
         }
     }
 
@@ -395,6 +389,24 @@ impl State {
     }
 }
 
+/// The balance after a record, which a snapshot may have already. Says which record it was changed
+/// by before, if one has.
+fn post(
+    balances: &mut BTreeMap<LineItemNumber, Versioned<Balance>>,
+    sequence: Sequence,
+    number: LineItemNumber,
+    after: &Balance,
+) -> Option<Sequence> {
+    let fresh = || Versioned { state: Balance::default(), last: Sequence::ZERO };
+    let balance = balances.entry(number).or_insert_with(fresh);
+    let before = balance.last;
+    if before < sequence {
+        balance.state.take_over(after);
+        balance.last = sequence;
+    }
+    (before > number.created()).then_some(before)
+}
+
 /// The state of a snapshot, brought up to the journal's end.
 impl Replay for State {
     fn begin(&mut self, after: Sequence) {
@@ -404,15 +416,18 @@ impl Replay for State {
         }
         self.loaded();
         self.after = after;
+        self.saved = self.saved.max(after);
     }
 
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
-        let charged = format::decode_charged(payload).map_err(|error| error.to_string())?;
-        if let Some(Charged { at, instance, postings, keyed }) = charged {
+        let State { balances, unsaved, saved, .. } = self;
+        let charged = format::read_charged(payload, |instance, number, after| {
+            if post(balances, sequence, number, &after).is_none_or(|before| before <= *saved) {
+                unsaved.owners.entry(instance).or_default().insert(Owner::LineItem(number));
+            }
+        });
+        if let Some(Charged { at, keyed, .. }) = charged.map_err(|error| error.to_string())? {
             self.mark = self.mark.max(at);
-            self.post(sequence, &postings);
-            let owners = self.unsaved.owners.entry(instance).or_default();
-            owners.extend(Owner::of_postings(&postings));
             if let Some(call) = &keyed {
                 self.keep(sequence, at, call);
             }

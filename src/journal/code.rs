@@ -107,7 +107,8 @@ impl<'a> Reader<'a> {
         self.fail("a number has too many bytes")
     }
 
-    fn length(&mut self) -> Result<usize, CodeError> {
+    /// How many entries or bytes follow: no more than there are bytes.
+    pub fn length(&mut self) -> Result<usize, CodeError> {
         let length = usize::try_from(self.number()?).ok();
         let left = self.bytes.len() - self.offset;
         self.check(length.filter(|length| *length <= left), "a length passes the end")

@@ -11,7 +11,7 @@ use crate::domain::event::{
 };
 use crate::domain::formula::Formula;
 use crate::domain::idempotency::{FirstAnswer, Keyed, KeyedCall};
-use crate::domain::ids::{CorrelationId, InstanceNumber, Requester};
+use crate::domain::ids::{CorrelationId, InstanceNumber, LineItemNumber, Requester, Text};
 use crate::domain::keys::{KeyClass, RegisteredKey};
 use crate::domain::line_item::{Balance, LineItemState, Overdraft, Posting, Terms};
 use crate::domain::price::Price;
@@ -53,22 +53,23 @@ pub fn decode_keyed(bytes: &[u8]) -> Result<(Record, Option<Keyed>), CodeError> 
     Ok((record, keyed))
 }
 
-/// What the record of a one-off request changes, without what was asked and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A one-off request's record, without what was asked and what it was charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charged {
     /// When it was decided.
     pub at: Timestamp,
     /// Where.
     pub instance: InstanceNumber,
-    /// The balances after it.
-    pub postings: Vec<Posting>,
     /// The key that its call came under.
     pub keyed: Option<KeyedCall>,
 }
 
-/// Reads no more of a one-off request's record than what it changes; `None` for any other record.
-/// This is what nearly all of a long journal is.
-pub fn decode_charged(bytes: &[u8]) -> Result<Option<Charged>, CodeError> {
+/// Reads no more of a one-off request's record than what it changes, and shows `each` the balances
+/// after it; `None` for any other record. This is what nearly all of a long journal is.
+pub fn read_charged(
+    bytes: &[u8],
+    mut each: impl FnMut(InstanceNumber, LineItemNumber, Balance),
+) -> Result<Option<Charged>, CodeError> {
     let mut reader = Reader::new(bytes);
     let at = Timestamp::take(&mut reader)?;
     if reader.byte()? != ACCESS {
@@ -78,7 +79,12 @@ pub fn decode_charged(bytes: &[u8]) -> Result<Option<Charged>, CodeError> {
     CorrelationId::skip(&mut reader)?;
     AccessRequest::skip(&mut reader)?;
     Vec::<Verdict>::skip(&mut reader)?;
-    let postings = Vec::take(&mut reader)?;
+    for _ in 0..reader.length()? {
+        let line_item = LineItemNumber::take(&mut reader)?;
+        Text::skip(&mut reader)?;
+        Option::<u64>::skip(&mut reader)?;
+        each(instance, line_item, Balance::take(&mut reader)?);
+    }
     let keyed = match reader.is_at_end() {
         true => None,
         false => Some(KeyedCall::take(&mut reader)?),
@@ -87,7 +93,7 @@ pub fn decode_charged(bytes: &[u8]) -> Result<Option<Charged>, CodeError> {
         FirstAnswer::skip(&mut reader)?;
     }
     reader.finish()?;
-    Ok(Some(Charged { at, instance, postings, keyed }))
+    Ok(Some(Charged { at, instance, keyed }))
 }
 
 coded_struct! {

@@ -31,13 +31,19 @@ proptest! {
         let record = Record { at, event };
         let mut bytes = Vec::new();
         encode_keyed(&record, key.as_ref(), &mut bytes);
-        let expected = if let Event::Access(access) = &record.event {
-            let (instance, postings) = (access.instance, access.postings.clone());
-            Some(Charged { at, instance, postings, keyed: key.map(|keyed| keyed.call) })
+        let (expected, expected_changes) = if let Event::Access(access) = &record.event {
+            let instance = access.instance;
+            let change = |posting: &Posting| (instance, posting.line_item, posting.after.clone());
+            let charged = Charged { at, instance, keyed: key.map(|keyed| keyed.call) };
+            (Some(charged), access.postings.iter().map(change).collect())
         } else {
-            None
+            (None, Vec::new())
         };
-        prop_assert_eq!(decode_charged(&bytes), Ok(expected));
+        let mut changes = Vec::new();
+        let read = read_charged(&bytes, |instance, line_item, balance| {
+            changes.push((instance, line_item, balance));
+        });
+        prop_assert_eq!((read, changes), (Ok(expected), expected_changes));
     }
 
     #[test]
