@@ -47,7 +47,8 @@ pub const HTTP_REQUESTS_TOTAL: &str = "farebox_http_requests_total";
 /// Label: `route`. Includes the wait for a slow client's body and for the journal.
 pub const HTTP_REQUEST_SECONDS: &str = "farebox_http_request_seconds";
 
-/// Tells the recorder every metric's unit and meaning. To be called once, after installing it.
+/// Tells the recorder every metric's unit and meaning. To be called once, after installing it: and
+/// before a broker is opened, since metrics are registered with the recorder that is there then.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS_TOTAL, Unit::Count, "answered HTTP requests");

@@ -399,9 +399,9 @@ impl Caller {
             measured.settle(operation, outcome, cost);
             if is_measured {
                 measured.count(outcome, latency);
-            }
-            if is_measured && alarm.is_some() {
-                measured.note_sent(late);
+                if alarm.is_some() {
+                    measured.note_sent(late);
+                }
             }
         }
         Ok(self)

@@ -177,9 +177,11 @@ mod tests {
         ] {
             measured.count(outcome, latency);
         }
+        measured.note_sent(at(1));
         let mut both = measured.clone();
         both.merge(&measured).expect("the same bounds");
         assert_eq!((both.latency.len(), both.refusal_latency.len()), (2, 4));
+        assert_eq!(both.lateness.len(), 2);
         assert!(both.latency.min() >= 4_990_000 && both.refusal_latency.max() < 2_010_000);
         assert_eq!((both.overloaded, both.unknown, both.failed, both.answered()), (2, 2, 2, 12));
     }

@@ -218,6 +218,10 @@ mod tests {
         for outcome in outcomes {
             measured.count(*outcome, Duration::from_millis(1));
         }
+        report_of(&measured)
+    }
+
+    fn report_of(measured: &Measured) -> Report {
         let load = Load {
             arrival: Arrival::Closed,
             connections: 1,
@@ -229,8 +233,8 @@ mod tests {
         let profile = Profile::load("canonical").expect("a profile");
         let machine = Machine::here(&std::env::temp_dir()).expect("a machine");
         let asked = Asked { profile: &profile, target: "redis://there", load: &load };
-        let audit = Audit::new(Some((0, 0)), &measured, profile.world.cost(), None);
-        Report::new(&asked, &machine, &measured, audit)
+        let audit = Audit::new(Some((0, 0)), measured, profile.world.cost(), None);
+        Report::new(&asked, &machine, measured, audit)
     }
 
     #[test]
@@ -258,8 +262,10 @@ mod tests {
         assert!(!report(&[]).to_string().contains("sent late"));
         let mut measured = Measured::new().expect("good bounds");
         measured.note_sent(Duration::from_millis(3));
-        let lateness = Latency::of(&measured.lateness).expect("one was");
+        let report = report_of(&measured);
+        let lateness = report.lateness.expect("one was");
         assert!((2_990.0..3_010.0).contains(&lateness.p50_us), "{lateness}");
+        assert!(report.to_string().contains("sent late  p50 "), "{report}");
     }
 
     #[test]

@@ -416,12 +416,12 @@ impl Replay for State {
         }
         self.loaded();
         self.after = after;
-        self.saved = self.saved.max(after);
     }
 
     fn record(&mut self, sequence: Sequence, payload: &[u8]) -> Result<(), String> {
         let State { balances, unsaved, saved, .. } = self;
         let charged = format::read_charged(payload, |instance, number, after| {
+            // Whatever has changed it behind the snapshots has been noted with that record.
             if post(balances, sequence, number, &after).is_none_or(|before| before <= *saved) {
                 unsaved.owners.entry(instance).or_default().insert(Owner::LineItem(number));
             }

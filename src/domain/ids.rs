@@ -181,6 +181,7 @@ impl Text {
             return Err(TextError::TooLong);
         }
         let is_plain = |byte: u8| (b' '..0x7f).contains(&byte);
+        // No early end: so many bytes are looked at in one step.
         let all_plain = text.bytes().fold(true, |plain, byte| plain & is_plain(byte));
         if !all_plain && text.chars().any(char::is_control) {
             return Err(TextError::BadChars);

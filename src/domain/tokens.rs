@@ -204,7 +204,6 @@ impl Decimal {
     pub fn parse(text: &str) -> Option<Decimal> {
         // Most numbers are a few digits.
         if let [b'1'..=b'9', ..] = text.as_bytes()
-            && text.len() < 19
             && let Ok(digits) = text.parse::<u64>()
         {
             return Some(Decimal { negative: false, digits: u128::from(digits), scale: 0 });

@@ -25,13 +25,13 @@ pub trait Coded: Sized {
     /// Takes the value off the front.
     fn take(reader: &mut Reader<'_>) -> Result<Self, CodeError>;
 
-    /// Passes over the value: only how long it is, is looked at.
+    /// Passes over the value. More than its length need not be looked at.
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
         Self::take(reader).map(drop)
     }
 }
 
-/// Passes over what would go here.
+/// Passes over a value of the type that this place is for: macros know fields and not their types.
 pub(crate) fn skip_for<T: Coded>(
     _place: &Option<T>,
     reader: &mut Reader<'_>,
@@ -77,20 +77,29 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
-    /// A number of few bytes, as nearly all are.
     fn number(&mut self) -> Result<u128, CodeError> {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        match self.short_number() {
+            Some(number) => Ok(u128::from(number)),
+            None => self.long_number(),
+        }
+    }
+
+    /// A number of at most nine bytes, as nearly all are.
+    #[inline]
+    fn short_number(&mut self) -> Option<u64> {
+        let rest = self.bytes.get(self.offset..)?;
         let mut number = 0u64;
         for (shift, byte) in (0..63).step_by(7).zip(rest) {
             number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 self.offset += shift / 7 + 1;
-                return Ok(u128::from(number));
+                return Some(number);
             }
         }
-        self.long_number()
+        None
     }
 
+    /// A number of any length.
     fn long_number(&mut self) -> Result<u128, CodeError> {
         let mut number = 0u128;
         for shift in (0..128).step_by(7) {
@@ -127,9 +136,6 @@ impl<'a> Reader<'a> {
 
 fn put_number(mut number: u128, bytes: &mut Vec<u8>) {
     let low_bits = |number| u8::try_from(number & 0x7f).expect("seven bits fit a byte");
-    if let Ok(short @ ..0x80) = u8::try_from(number) {
-        return bytes.push(short);
-    }
     while number > 0x7f {
         bytes.push(low_bits(number) | 0x80);
         number >>= 7;
@@ -148,7 +154,10 @@ impl Coded for u64 {
     }
 
     fn take(reader: &mut Reader<'_>) -> Result<u64, CodeError> {
-        let number = reader.number()?;
+        if let Some(number) = reader.short_number() {
+            return Ok(number);
+        }
+        let number = reader.long_number()?;
         reader.check(u64::try_from(number).ok(), "a number is too large")
     }
 }
@@ -307,7 +316,7 @@ macro_rules! coded_struct {
                 reader: &mut $crate::journal::code::Reader<'_>,
             ) -> Result<(), $crate::journal::code::CodeError> {
                 $(let $field = None; $crate::journal::code::skip_for(&$field, reader)?;)*
-                let _types = || Some($name { $($field: $field?),* });
+                let _types_of_fields = || Some($name { $($field: $field?),* });
                 Ok(())
             }
         })*
@@ -345,9 +354,16 @@ macro_rules! coded_enum {
             ) -> Result<(), $crate::journal::code::CodeError> {
                 match reader.byte()? {
                     $($tag => {
-                        $(let $inner = None; $crate::journal::code::skip_for(&$inner, reader)?;)?
-                        $($(let $field = None; $crate::journal::code::skip_for(&$field, reader)?;)*)?
-                        let _types = || Some($name::$variant $(($inner?))? $({ $($field: $field?),* })?);
+                        $(
+                            let $inner = None;
+                            $crate::journal::code::skip_for(&$inner, reader)?;
+                        )?
+                        $($(
+                            let $field = None;
+                            $crate::journal::code::skip_for(&$field, reader)?;
+                        )*)?
+                        let _types_of_fields =
+                            || Some($name::$variant $(($inner?))? $({ $($field: $field?),* })?);
                         Ok(())
                     })*
                     _ => reader.fail(concat!("an unknown ", stringify!($name))),

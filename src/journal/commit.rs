@@ -1,7 +1,7 @@
 //! The group commit: one line of waiting records, one thread that writes and syncs them.
 //!
-//! Whatever queues up during one sync shares the next, and what the runtime has ready goes before the
-//! first: no timer, no linger. Batch n + 1 is written
+//! Whatever queues up during one sync shares the next, and what the runtime has ready goes before
+//! the first: no timer, no linger. Batch n + 1 is written
 //! only after the sync of n returned. At the first failed write or sync everything stops: what the
 //! disk holds is then unknown, so nothing more may be acknowledged until a restart has read it.
 
@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use metrics::{Counter, Histogram, counter, histogram};
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -39,6 +39,8 @@ pub(super) struct Line {
     filled: Condvar,
     limits: Limits,
     failure: watch::Sender<Option<JournalDown>>,
+    /// The runtime that it was opened in, which is driven as long as the journal is of use.
+    home: Option<runtime::Id>,
 }
 
 struct State {
@@ -48,7 +50,7 @@ struct State {
     spares: Vec<Filling>,
     appended: Sequence,
     durable: Mark,
-    /// The committer waits: whoever adds something wakes it.
+    /// The committer waits, and nobody has seen to its waking yet: whoever adds something does.
     sleeping: bool,
     closing: bool,
     down: Option<JournalDown>,
@@ -95,7 +97,8 @@ impl Line {
             down: None,
         };
         let (failure, _) = watch::channel(None);
-        Line { state: Mutex::new(state), filled: Condvar::new(), limits, failure }
+        let home = Handle::try_current().ok().map(|runtime| runtime.id());
+        Line { state: Mutex::new(state), filled: Condvar::new(), limits, failure, home }
     }
 
     pub(super) fn queue(self: &Arc<Line>) -> Result<Queue<'_>, JournalDown> {
@@ -158,12 +161,14 @@ impl Line {
             return;
         }
         let wake = Wake(Arc::clone(self));
-        if let Ok(runtime) = Handle::try_current() {
+        match Handle::try_current() {
             // What the runtime has ready goes first: it shares the batch, and the sync.
-            runtime.spawn(async move {
+            Ok(runtime) if Some(runtime.id()) == self.home => drop(runtime.spawn(async move {
                 behind_what_is_ready().await;
                 drop(wake);
-            });
+            })),
+            // Another runtime may stand still.
+            Ok(_) | Err(_) => drop(wake),
         }
     }
 
@@ -229,7 +234,7 @@ impl Drop for Wake {
     }
 }
 
-/// Done when the tasks have run that are in the runtime's queue now. Unlike tokio's own yield it is
+/// Done when the tasks have run that are in this worker's queue now. Unlike tokio's own yield it is
 /// in that queue itself meanwhile, where any worker finds it.
 async fn behind_what_is_ready() {
     let mut is_queued = false;
@@ -355,6 +360,7 @@ pub(super) struct Meters {
 }
 
 impl Meters {
+    /// Registers with the recorder that is installed by now.
     pub(super) fn register() -> Meters {
         Meters {
             sync_seconds: histogram!(JOURNAL_SYNC_SECONDS),
@@ -452,49 +458,5 @@ pub(super) fn now() -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ops::ControlFlow;
-
-    use super::*;
-    use crate::journal::{Journal, Known, MemoryDisk, Options, walk};
-
-    struct Done(tokio::sync::oneshot::Sender<()>);
-
-    impl OnDurable for Done {
-        fn settle(self: Box<Self>, outcome: Result<Sequence, JournalDown>) {
-            outcome.unwrap();
-            self.0.send(()).unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_runtime_has_ready_shares_the_batch_of_the_first() {
-        let disk = Arc::new(MemoryDisk::new());
-        let (shared, replay) = (Arc::clone(&disk) as _, &mut |_: Sequence, _: &[u8]| Ok(()));
-        let recovered = Journal::open(shared, Options::new(7), Known::default(), replay);
-        let journal = recovered.unwrap().journal;
-        let is_asleep = || journal.inner.line.lock().sleeping;
-        while !is_asleep() {
-            std::thread::yield_now();
-        }
-        let tasks: Vec<_> = (0..10)
-            .map(|number| {
-                let (sender, durable) = tokio::sync::oneshot::channel();
-                let journal = journal.clone();
-                tokio::spawn(async move {
-                    journal.queue().unwrap().append(&[number], Box::new(Done(sender)));
-                    // A committer that was awake would take what is there.
-                    (0..1_000).for_each(|_| std::thread::yield_now());
-                    durable.await.unwrap();
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        journal.close().unwrap();
-        let each = &mut |_: Sequence, _: &[u8]| ControlFlow::Continue(());
-        let report = walk(disk.as_ref(), Sequence::new(1), each).unwrap();
-        assert_eq!((report.batches, report.records), (1, 10));
-    }
-}
+#[path = "commit_tests.rs"]
+mod tests;

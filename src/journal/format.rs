@@ -58,14 +58,15 @@ pub fn decode_keyed(bytes: &[u8]) -> Result<(Record, Option<Keyed>), CodeError> 
 pub struct Charged {
     /// When it was decided.
     pub at: Timestamp,
-    /// Where.
-    pub instance: InstanceNumber,
     /// The key that its call came under.
     pub keyed: Option<KeyedCall>,
 }
 
-/// Reads no more of a one-off request's record than what it changes, and shows `each` the balances
-/// after it; `None` for any other record. This is what nearly all of a long journal is.
+/// Reads of a one-off request's record, as nearly all of a long journal are, no more than what it
+/// changes, and shows `each` the instance and the balances after it. `None` for any other record.
+///
+/// What was asked is passed over unchecked: [`decode`] may find an error where this finds none.
+/// After an error `each` may have seen some balances.
 pub fn read_charged(
     bytes: &[u8],
     mut each: impl FnMut(InstanceNumber, LineItemNumber, Balance),
@@ -85,15 +86,15 @@ pub fn read_charged(
         Option::<u64>::skip(&mut reader)?;
         each(instance, line_item, Balance::take(&mut reader)?);
     }
-    let keyed = match reader.is_at_end() {
-        true => None,
-        false => Some(KeyedCall::take(&mut reader)?),
-    };
-    if keyed.is_some() {
+    let keyed = if reader.is_at_end() {
+        None
+    } else {
+        let call = KeyedCall::take(&mut reader)?;
         FirstAnswer::skip(&mut reader)?;
-    }
+        Some(call)
+    };
     reader.finish()?;
-    Ok(Some(Charged { at, instance, keyed }))
+    Ok(Some(Charged { at, keyed }))
 }
 
 coded_struct! {
@@ -165,6 +166,10 @@ impl Coded for Variables {
     fn take(reader: &mut Reader<'_>) -> Result<Variables, CodeError> {
         let variables = Variables::new(Vec::take(reader)?).ok();
         reader.check(variables, "not the variables of an item")
+    }
+
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodeError> {
+        Vec::<Variable>::skip(reader)
     }
 }
 

@@ -18,7 +18,21 @@ pub(crate) fn piece(bytes: &[u8]) -> bool {
 }
 
 fn is_record(bytes: &[u8]) -> bool {
+    let mut changes = Vec::new();
+    let charged = format::read_charged(bytes, |_, line_item, after| {
+        changes.push((line_item, after));
+    });
     let Ok((record, keyed)) = format::decode_keyed(bytes) else { return false };
+    if let Some(charged) = charged.expect("the short reading finds no error of its own") {
+        assert_eq!(
+            (charged.at, charged.keyed),
+            (record.at, keyed.as_ref().map(|keyed| keyed.call))
+        );
+        let postings = record.event.postings().iter();
+        let whole: Vec<_> =
+            postings.map(|posted| (posted.line_item, posted.after.clone())).collect();
+        assert_eq!(changes, whole, "the same balances");
+    }
     let mut written = Vec::new();
     format::encode_keyed(&record, keyed.as_ref(), &mut written);
     assert_eq!(format::decode_keyed(&written), Ok((record, keyed)), "as it was written");

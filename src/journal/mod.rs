@@ -264,7 +264,9 @@ impl Journal {
         })
     }
 
-    /// The only point of order: while the guard lives nobody else appends.
+    /// The only point of order: while the guard lives nobody else appends. In the runtime that
+    /// opened the journal a task wakes the committer: nobody may block a thread of it until
+    /// something is durable.
     ///
     /// # Errors
     /// After a failed write, and after [`Journal::close`].

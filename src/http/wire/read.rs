@@ -189,22 +189,22 @@ fn read_object<'a, S: Shape<'a>>(cursor: &mut Cursor<'a>) -> Result<S::Whole, Fl
     let mut shape = S::default();
     let mut seen = 0u32;
     while let Some(name) = cursor.next_member() {
-        let known = |name: &str| (0u32..).zip(S::MEMBERS).find(|(_, member)| **member == name);
+        let known = |wanted: &str| {
+            (0u32..).zip(S::MEMBERS.iter().copied()).find(|(_, member)| *member == wanted)
+        };
         // As it is written, nearly always: an escape is only looked for where nothing is found.
         let written = name.get(1..name.len().saturating_sub(1)).unwrap_or_default();
-        let (index, member) = match known(written) {
-            Some((index, member)) => (index, *member),
-            None => {
-                let name = string(name)?;
-                match known(&name) {
-                    Some((index, member)) => (index, *member),
-                    None if S::IS_OPEN => {
-                        cursor.take_value();
-                        continue;
-                    }
-                    None => return Err(Flaw::of(&name, "unknown-field", S::unknown(&name))),
-                }
+        let found = match known(written) {
+            Some(found) => Some(found),
+            None => known(&string(name)?),
+        };
+        let Some((index, member)) = found else {
+            let name = string(name)?;
+            if S::IS_OPEN {
+                cursor.take_value();
+                continue;
             }
+            return Err(Flaw::of(&name, "unknown-field", S::unknown(&name)));
         };
         if seen & (1 << index) != 0 {
             return Err(Flaw::of(member, "duplicate-field", TWICE));
