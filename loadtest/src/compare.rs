@@ -154,7 +154,11 @@ impl Compare {
         document: Option<Document>,
     ) -> Result<ExitCode, Anything> {
         let (seconds, rounds) = (self.seconds, self.rounds);
-        let measured = format!("{machine}. Medians of {rounds} rounds, {seconds} s a run.");
+        let stolen = machine.stolen_percent()?;
+        let measured = format!(
+            "{machine}. Medians of {rounds} rounds, {seconds} s a run; other machines had \
+             {stolen:.1} % of the cores' time meanwhile."
+        );
         let [targets, comparison, offered_load] =
             [tables::targets, tables::comparison, tables::offered_load]
                 .map(|table| format!("{measured}\n\n{}", table(results)));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use farebox::env::{Clock, SystemClock};
 use hdrhistogram::Histogram;
-use procfs::Current;
+use procfs::{Current, CurrentSI};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -32,6 +32,35 @@ pub struct Machine {
     memory_gib: u64,
     kernel: String,
     file_system: String,
+    /// What its cores had done when it was looked at.
+    before: Cores,
+}
+
+/// What all cores have done since the system started, in ticks.
+#[derive(Clone, Copy)]
+struct Cores {
+    all: u64,
+    /// What other machines had of it, as far as the hypervisor tells.
+    stolen: u64,
+}
+
+impl Cores {
+    fn now() -> Result<Cores, Anything> {
+        let time = procfs::KernelStats::current()?.total;
+        let stolen = time.steal.unwrap_or(0);
+        let waiting = time.idle + time.iowait.unwrap_or(0);
+        let interrupts = time.irq.unwrap_or(0) + time.softirq.unwrap_or(0);
+        Ok(Cores {
+            all: time.user + time.nice + time.system + waiting + interrupts + stolen,
+            stolen,
+        })
+    }
+
+    /// How much of the time between `before` and this was stolen, in percent.
+    fn stolen_percent(self, before: Cores) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        100.0 * self.stolen.saturating_sub(before.stolen) as f64 / all as f64
+    }
 }
 
 impl Machine {
@@ -49,7 +78,17 @@ impl Machine {
             memory_gib: memory.mem_total.div_ceil(1 << 30),
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             file_system: file_system(directory)?,
+            before: Cores::now()?,
         })
+    }
+
+    /// How much of the time of its cores the hypervisor has given to other machines since it was
+    /// looked at, in percent: of what was measured meanwhile, so much is theirs.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn stolen_percent(&self) -> Result<f64, Anything> {
+        Ok(Cores::now()?.stolen_percent(self.before))
     }
 
     /// The type of the directory's file system.
@@ -74,7 +113,7 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { date, commit, cpu, cores, memory_gib, kernel, file_system } = self;
+        let Machine { date, commit, cpu, cores, memory_gib, kernel, file_system, .. } = self;
         write!(
             f,
             "{date}, commit {commit}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}, \
@@ -228,6 +267,19 @@ mod tests {
         assert!(said.contains(" cores, ") && said.contains("Linux "), "{said}");
         assert!(!machine.file_system.is_empty());
         assert_eq!(file_system(Path::new("/proc")).unwrap(), "proc");
+        assert!((0.0..=100.0).contains(&machine.stolen_percent().unwrap()));
+    }
+
+    #[test]
+    fn what_is_stolen_is_a_part_of_the_time_that_has_passed() {
+        let at = |all, stolen| Cores { all, stolen };
+        for (before, after, percent) in [
+            (at(1_000, 10), at(1_200, 20), 5.0),
+            (at(1_000, 10), at(1_200, 10), 0.0),
+            (at(1_000, 10), at(1_000, 10), 0.0),
+        ] {
+            assert_eq!(after.stolen_percent(before), percent);
+        }
     }
 
     #[test]

@@ -5,11 +5,15 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::Anything;
 use crate::audit::Audit;
 use crate::driver::{Arrival, Load};
 use crate::machine::Machine;
 use crate::measure::Measured;
 use crate::profile::Profile;
+
+/// What is stolen below this is not worth a line.
+const STOLEN_SHOWN_PERCENT: f64 = 1.0;
 
 /// What was asked, where and how.
 pub struct Asked<'a> {
@@ -30,6 +34,9 @@ pub struct Report {
     pub target: String,
     /// When, of which commit and on which machine: that of the generator.
     pub machine: String,
+    /// What the hypervisor gave to other machines of the time of its cores, world and audit
+    /// included, in percent.
+    pub stolen_percent: f64,
     /// What keeps the tokens, and what is known of where.
     pub store: String,
     /// What repeats it.
@@ -86,13 +93,22 @@ pub struct Latency {
 
 impl Report {
     /// Puts it together.
-    pub fn new(asked: &Asked, machine: &Machine, measured: &Measured, audit: Audit) -> Report {
+    ///
+    /// # Errors
+    /// If the system does not tell what its cores did.
+    pub fn new(
+        asked: &Asked,
+        machine: &Machine,
+        measured: &Measured,
+        audit: Audit,
+    ) -> Result<Report, Anything> {
         let Asked { profile, target, load } = *asked;
         let seconds = measured.lasted.as_secs_f64();
-        Report {
+        Ok(Report {
             profile: profile.name.clone(),
             target: target.to_owned(),
             machine: machine.to_string(),
+            stolen_percent: machine.stolen_percent()?,
             store: store(target, machine),
             seed: load.seed,
             connections: load.connections,
@@ -117,7 +133,7 @@ impl Report {
             generator_cpu_us: measured.generator_cpu.as_secs_f64() * 1e6
                 / measured.answered().max(1) as f64,
             audit,
-        }
+        })
     }
 
     /// Whether the audit agrees, and no answer was one that no load is meant to meet.
@@ -173,6 +189,10 @@ impl fmt::Display for Report {
         writeln!(formatter, "target     {target}")?;
         writeln!(formatter, "store      {}", self.store)?;
         writeln!(formatter, "machine    {}", self.machine)?;
+        if self.stolen_percent >= STOLEN_SHOWN_PERCENT {
+            let percent = self.stolen_percent;
+            writeln!(formatter, "stolen     {percent:.0} % of the cores' time, by other machines")?;
+        }
         writeln!(formatter, "load       {arrival}, {connections} connections, {threads} threads")?;
         let per_second = self.granted_per_second;
         writeln!(formatter, "granted    {} in {seconds:.2} s: {per_second:.0}/s", self.granted)?;
@@ -234,7 +254,7 @@ mod tests {
         let machine = Machine::here(&std::env::temp_dir()).expect("a machine");
         let asked = Asked { profile: &profile, target: "redis://there", load: &load };
         let audit = Audit::new(Some((0, 0)), measured, profile.world.cost(), None);
-        Report::new(&asked, &machine, measured, audit)
+        Report::new(&asked, &machine, measured, audit).expect("a report")
     }
 
     #[test]
@@ -266,6 +286,15 @@ mod tests {
         let lateness = report.lateness.expect("one was");
         assert!((2_990.0..3_010.0).contains(&lateness.p50_us), "{lateness}");
         assert!(report.to_string().contains("sent late  p50 "), "{report}");
+    }
+
+    #[test]
+    fn what_other_machines_took_is_told_where_it_matters() {
+        for (stolen_percent, told) in [(0.9, false), (9.4, true)] {
+            let said = Report { stolen_percent, ..report(&[]) }.to_string();
+            let line = "stolen     9 % of the cores' time, by other machines\n";
+            assert_eq!(said.contains(line), told, "{said}");
+        }
     }
 
     #[test]

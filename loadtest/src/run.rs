@@ -91,7 +91,7 @@ impl Run {
         let (measured, audit) = audited(runtime.handle(), &target, &profile, &load, &progress)?;
         progress.finish_and_clear();
         let asked = Asked { profile: &profile, target: &self.target, load: &load };
-        let report = Report::new(&asked, &machine, &measured, audit);
+        let report = Report::new(&asked, &machine, &measured, audit)?;
         println!("{report}");
         if let Some(file) = &self.json {
             std::fs::write(file, serde_json::to_string_pretty(&report)?)?;

@@ -104,7 +104,12 @@ impl Scale {
         if let (Some(mut document), Some(path)) = (document, &self.output) {
             let charts = path.with_extension("");
             let name = charts.file_name().unwrap_or_default().to_string_lossy();
-            let how = format!("{machine}. {} callers, {} s a point.", self.callers, self.seconds);
+            let Scale { callers, seconds, .. } = &self;
+            let stolen = machine.stolen_percent()?;
+            let how = format!(
+                "{machine}. {callers} callers, {seconds} s a point; other machines had \
+                 {stolen:.1} % of the cores' time meanwhile."
+            );
             let parts = tables.iter().map(|table| table.markdown(&name));
             let generated: Vec<String> = [how, verdicts].into_iter().chain(parts).collect();
             document.replace(PART, &generated.join("\n\n"))?;

@@ -60,13 +60,14 @@ async fn what_the_runtime_has_ready_shares_the_batch_of_the_first() {
 fn a_record_is_committed_although_the_runtime_ends_that_was_to_see_to_it() {
     let runtime = Builder::new_current_thread().build().unwrap();
     let disk = Arc::new(MemoryDisk::new());
-    let (journal, durable) = runtime.block_on(async {
+    let mut durable = None;
+    let journal = runtime.block_on(async {
         let journal = asleep(&disk);
-        let durable = append(&journal, 1);
-        (journal, durable)
+        durable = Some(append(&journal, 1));
+        journal
     });
     drop(runtime);
-    durable.blocking_recv().unwrap();
+    durable.unwrap().blocking_recv().unwrap();
     journal.close().unwrap();
 }
 
@@ -76,7 +77,8 @@ fn a_record_is_committed_although_the_runtime_of_a_visitor_stands_still() {
     let disk = Arc::new(MemoryDisk::new());
     let journal = home.block_on(async { asleep(&disk) });
     let visitor = Builder::new_current_thread().build().unwrap();
-    let durable = visitor.block_on(async { append(&journal, 1) });
-    durable.blocking_recv().unwrap();
+    let mut durable = None;
+    visitor.block_on(async { durable = Some(append(&journal, 1)) });
+    durable.unwrap().blocking_recv().unwrap();
     journal.close().unwrap();
 }
