@@ -28,19 +28,27 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
+/// How an axis is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Evenly, from 0 on.
+    Linear,
+    /// By powers of ten.
+    Logarithmic,
+}
+
 /// Writes a chart of these lines, with `x` and `y` beside its axes, and makes its directory.
 ///
-/// `logarithmic` says how the axis of `y` is divided; points that are not above 0 have no place on
-/// such an axis and are left out. Fails if there is nothing to be drawn.
+/// Points that are not above 0 have no place on a logarithmic axis and are left out. Fails if there
+/// is nothing to be drawn.
 pub fn write(
     path: &Path,
     title: &str,
     x: &str,
-    y: &str,
-    logarithmic: bool,
+    (y, upright): (&str, Axis),
     series: &[Series],
 ) -> Result<(), Anything> {
-    let drawn = |point: &&(f64, f64)| !logarithmic || point.1 > 0.0;
+    let drawn = |point: &&(f64, f64)| upright == Axis::Linear || point.1 > 0.0;
     let points = || series.iter().flat_map(|line| line.points.iter().filter(drawn));
     let across = extent(points().map(|point| point.0))
         .ok_or_else(|| format!("`{}` has no points", path.display()))?;
@@ -49,11 +57,12 @@ pub fn write(
         std::fs::create_dir_all(directory)?;
     }
     let chart = Chart { path, title, x, y, across };
-    if logarithmic {
-        let tens = 10_f64.powf(up.start.log10().floor())..10_f64.powf(up.end.log10().ceil());
-        chart.draw(tens.log_scale(), series, drawn)
-    } else {
-        chart.draw(0.0..up.end * 1.05, series, drawn)
+    match upright {
+        Axis::Linear => chart.draw(0.0..up.end * 1.05, series, drawn),
+        Axis::Logarithmic => {
+            let tens = 10_f64.powf(up.start.log10().floor())..10_f64.powf(up.end.log10().ceil());
+            chart.draw(tens.log_scale(), series, drawn)
+        }
     }
 }
 
@@ -158,13 +167,15 @@ mod tests {
             points: points.to_vec(),
         };
         let lines = [line("rising", &[(1.0, 0.0), (2.0, 10.0)]), line("one", &[(1.5, 3.0)])];
-        for logarithmic in [false, true] {
-            write(&path, "A title", "load", "time", logarithmic, &lines).unwrap();
+        for axis in [Axis::Linear, Axis::Logarithmic] {
+            write(&path, "A title", "load", ("time", axis), &lines).unwrap();
             let drawn = std::fs::read_to_string(&path).unwrap();
             for text in ["A title", "load", "time", "rising", "one"] {
                 assert!(drawn.contains(text), "no `{text}` in {drawn}");
             }
         }
-        assert!(write(&path, "A title", "load", "time", false, &[line("none", &[])]).is_err());
+        assert!(
+            write(&path, "A title", "load", ("time", Axis::Linear), &[line("none", &[])]).is_err()
+        );
     }
 }

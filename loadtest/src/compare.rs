@@ -18,7 +18,9 @@ use tokio::runtime::Runtime;
 
 use self::figures::{Case, Figures, Place, Results};
 use self::tables::{CALLERS, GROUP_COMMIT, SYNC};
+use crate::Anything;
 use crate::audit::Audit;
+use crate::chart::{self, Axis};
 use crate::document::Document;
 use crate::driver::{self, Arrival, Lasting, Load};
 use crate::machine::{self, Machine};
@@ -26,7 +28,6 @@ use crate::measure::Measured;
 use crate::profile::Profile;
 use crate::servers::{Counters, Kind, Server};
 use crate::target::{Prepared, Target};
-use crate::{Anything, chart};
 
 /// What every place is asked.
 const SHARED: [&str; 3] = ["canonical", "hot", "spill"];
@@ -174,7 +175,7 @@ impl Compare {
             document.save()?;
             let lines = tables::offered_load_chart(results);
             let (x, y) = ("offered load, % of saturation", "latency, ms");
-            chart::write(&charts.join(LOAD_CHART), LOAD_TITLE, x, y, true, &lines)?;
+            chart::write(&charts.join(LOAD_CHART), LOAD_TITLE, x, (y, Axis::Logarithmic), &lines)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -402,6 +402,8 @@ impl Caller {
                 if alarm.is_some() {
                     measured.note_sent(late);
                 }
+            } else {
+                measured.look_at(outcome);
             }
         }
         Ok(self)

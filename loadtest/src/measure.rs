@@ -37,7 +37,7 @@ impl AddAssign for Charged {
     }
 }
 
-/// What a load came to. What began during the warm-up counts in `charged` and nowhere else.
+/// What a load came to. What began during the warm-up counts in `charged` and `failed` and nowhere else.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// Of what was granted, in nanoseconds; in the open loop from when the request was due.
@@ -55,7 +55,8 @@ pub struct Measured {
     pub overloaded: u64,
     /// Requests of which nobody knows what became of them.
     pub unknown: u64,
-    /// Requests that were answered otherwise than a decision about tokens is.
+    /// Requests that were answered otherwise than a decision about tokens is, those of the warm-up
+    /// among them.
     pub failed: u64,
     /// Requests that were due, and no connection was free before the end.
     pub unsent: u64,
@@ -109,6 +110,11 @@ impl Measured {
         self.lateness.saturating_record(nanoseconds(late));
     }
 
+    /// Looks at an answer of the warm-up: of those only failures count.
+    pub fn look_at(&mut self, outcome: Outcome) {
+        self.failed += u64::from(matches!(outcome, Outcome::Failed));
+    }
+
     /// Counts an answer that took so long.
     pub fn count(&mut self, outcome: Outcome, latency: Duration) {
         let nanoseconds = nanoseconds(latency);
@@ -155,6 +161,13 @@ impl Measured {
     }
 }
 
+/// What stands in the middle; between the two that do, half way.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (below, above) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+    Some((values.get(below)? + values.get(above)?) / 2.0)
+}
+
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -184,6 +197,20 @@ mod tests {
         assert_eq!(both.lateness.len(), 2);
         assert!(both.latency.min() >= 4_990_000 && both.refusal_latency.max() < 2_010_000);
         assert_eq!((both.overloaded, both.unknown, both.failed, both.answered()), (2, 2, 2, 12));
+    }
+
+    #[test]
+    fn a_median_stands_in_the_middle() {
+        let cases = [
+            (vec![], None),
+            (vec![3.0], Some(3.0)),
+            (vec![9.0, 1.0], Some(5.0)),
+            (vec![100.0, 2.0, 1.0], Some(2.0)),
+            (vec![4.0, 1.0, 3.0, 200.0], Some(3.5)),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(median(values.clone()), expected, "{values:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::layout::{
     ALIGNMENT, BATCH_HEADER_BYTES, Batch, Mark, PAGE_BYTES, RECORD_PREFIX_BYTES, Seal,
     SegmentHeader, is_zero,
 };
-use super::survey::{Survey, load, open, segment_name, survey};
+use super::survey::{Survey, load_into, open, segment_name, survey};
 use crate::domain::ids::Sequence;
 
 /// The end of a journal that was being written when the process stopped.
@@ -156,13 +156,14 @@ pub(super) fn scan(
     let offset = PAGE_BYTES as u64;
     let mut scanned =
         Scanned { mark, segment: 1, offset, last_batch: None, tail: None, stopped: false };
+    let mut bytes = Vec::new();
     for header in used {
         scanned.joins(header)?;
         (scanned.segment, scanned.offset) = (header.index, PAGE_BYTES as u64);
         scanned.last_batch = None;
         let followed =
             found.used.last().is_some_and(|last| last.index > header.index) || found.torn.is_some();
-        scanned.segment(disk, header, followed, visitor)?;
+        scanned.segment((disk, &mut bytes), header, followed, visitor)?;
         if scanned.stopped {
             return Ok(scanned);
         }
@@ -193,14 +194,14 @@ impl Scanned {
 
     fn segment(
         &mut self,
-        disk: &dyn Disk,
+        (disk, bytes): (&dyn Disk, &mut Vec<u8>),
         header: &SegmentHeader,
         followed: bool,
         visitor: &mut Visitor<'_>,
     ) -> Result<(), OpenError> {
         let name = segment_name(header.index);
         let file = open(disk, header.index)?;
-        let mut bytes = load(file.as_ref()).map_err(OpenError::io(&name))?;
+        load_into(bytes, file.as_ref()).map_err(OpenError::io(&name))?;
         let (seal, mut offset, mut looked_again) = (header.seal(), PAGE_BYTES, false);
         loop {
             let rest = bytes.get(offset..).unwrap_or_default();
@@ -230,7 +231,7 @@ impl Scanned {
                     // that they are durable by now: a second look must find them.
                     Some(_) if !looked_again => {
                         looked_again = true;
-                        bytes = load(file.as_ref()).map_err(OpenError::io(&name))?;
+                        load_into(bytes, file.as_ref()).map_err(OpenError::io(&name))?;
                     }
                     Some(evidence) => {
                         let reason = format!("{reason}, but {evidence}");

@@ -163,10 +163,17 @@ impl Survey {
 
 /// Reads the whole file.
 pub(super) fn load(file: &dyn DiskFile) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; in_memory(file.length()?)];
-    let count = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(count);
+    let mut bytes = Vec::new();
+    load_into(&mut bytes, file)?;
     Ok(bytes)
+}
+
+/// The same into a buffer that may have held another file: then its memory is there already.
+pub(super) fn load_into(bytes: &mut Vec<u8>, file: &dyn DiskFile) -> std::io::Result<()> {
+    bytes.resize(in_memory(file.length()?), 0);
+    let count = file.read_at(bytes, 0)?;
+    bytes.truncate(count);
+    Ok(())
 }
 
 /// Opens a segment.

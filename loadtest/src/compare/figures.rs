@@ -1,6 +1,6 @@
 //! What a comparison measures, where it belongs, and what several rounds of it come to.
 
-use crate::measure::Measured;
+use crate::measure::{Measured, median};
 use crate::servers::{Counters, Kind};
 
 /// Who is asked.
@@ -169,30 +169,9 @@ impl Results {
     }
 }
 
-/// What stands in the middle; between the two that do, half way.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let (below, above) = (values.len().checked_sub(1)? / 2, values.len() / 2);
-    Some((values.get(below)? + values.get(above)?) / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_median_stands_in_the_middle() {
-        let cases = [
-            (vec![], None),
-            (vec![3.0], Some(3.0)),
-            (vec![9.0, 1.0], Some(5.0)),
-            (vec![100.0, 2.0, 1.0], Some(2.0)),
-            (vec![4.0, 1.0, 3.0, 200.0], Some(3.5)),
-        ];
-        for (values, expected) in cases {
-            assert_eq!(median(values.clone()), expected, "{values:?}");
-        }
-    }
 
     #[test]
     fn a_ratio_compares_what_was_measured_in_the_same_round() {

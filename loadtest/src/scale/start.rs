@@ -12,6 +12,7 @@ use super::world::{World, request};
 use super::{Plan, cost};
 use crate::Anything;
 use crate::journal::{Used, segments, used};
+use crate::measure::median;
 
 /// No pass is to come in between.
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -59,7 +60,9 @@ pub(super) async fn by_journal(plan: &Plan) -> Result<Table, Anything> {
             replays.push(replay);
         }
         world = World::start(home.path(), scopes, NEVER).await?.0;
-        let [raw, start, replay] = [raw, starts, replays].map(|times| median(times).as_secs_f64());
+        let [raw, start, replay] = [raw, starts, replays].map(|times| {
+            median(times.iter().map(Duration::as_secs_f64).collect()).unwrap_or_default()
+        });
         let megabytes = bytes as f64 / MIB;
         let row = [records as f64, raw, start, replay, start / raw, replay / raw, megabytes];
         table.add(row.to_vec());
@@ -110,12 +113,6 @@ pub(super) async fn disk_bytes(plan: &Plan) -> Result<Table, Anything> {
     }
     world.stop().await?;
     Ok(table)
-}
-
-/// What stands in the middle of an odd number.
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Makes so many one-off requests, in all instances in turn.

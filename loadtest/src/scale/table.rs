@@ -5,7 +5,7 @@ use std::path::Path;
 use indicatif::{HumanFloatCount, ProgressBar};
 
 use crate::Anything;
-use crate::chart::{self, Series};
+use crate::chart::{self, Axis, Series};
 use crate::goals::Goal;
 
 /// The series of journals, and how its columns end that are held against a raw read.
@@ -118,7 +118,7 @@ impl Table {
             .collect();
         let path = charts.join(format!("scale-{}.svg", self.name));
         let across = format!("{}, as a power of ten", self.columns.first().unwrap_or(&""));
-        chart::write(&path, &self.title, &across, self.unit, false, &series)
+        chart::write(&path, &self.title, &across, (self.unit, Axis::Linear), &series)
     }
 }
 
