@@ -6,16 +6,19 @@ use serde::Serialize;
 
 use crate::measure::{Charged, Measured};
 
-/// What the line items say, and what the answers say, in millionths of a token.
+/// What all line items together say, and what the answers say, in millionths of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Audit {
     /// By how much `used` grew; nothing where nobody counts.
+    #[serde(rename = "used_micro_tokens")]
     pub used: Option<i128>,
     /// By how much the answers say it grew.
+    #[serde(rename = "answers_micro_tokens")]
     pub answers: Charged,
     /// What requests of unknown outcome may have changed besides.
+    #[serde(rename = "unknown_micro_tokens")]
     pub unsure: Charged,
-    /// Whether the answers leave so much open that an agreement says nothing.
+    /// Whether answers, and requests without one, leave so much open that an agreement says nothing.
     pub too_wide: bool,
     /// Whether the two agree, and it can be told.
     pub agrees: bool,
@@ -41,7 +44,7 @@ impl Audit {
         let sums_agree = used.is_none_or(|used| (least..=most).contains(&used));
         let once = stormed.is_none_or(|sessions| measured.charged_once == sessions);
         let bearable = cost.max(answers.least / SLACK_PART);
-        let wide = used.is_some() && answers.most - answers.least > bearable;
+        let wide = used.is_some() && most - least > bearable;
         let too_wide = sums_agree && once && wide;
         Audit { used, answers, unsure, too_wide, agrees: sums_agree && once && !too_wide }
     }
@@ -150,9 +153,14 @@ mod tests {
             let beyond = Audit::new(beyond, &measured(charged, nothing), COST, None);
             assert!(beyond.to_string().starts_with("DOES NOT AGREE"), "{beyond}");
         }
-        let lost = Charged { least: 0, most: 9 * COST };
-        let audit = Audit::new(Some((0, COST)), &measured(nothing, lost), COST, None);
-        assert!(audit.agrees, "what is unknown is said apart: {audit}");
+        for (unknown, too_wide) in [(COST, false), (9 * COST, true)] {
+            let lost = Charged { least: 0, most: unknown };
+            let audit = Audit::new(Some((0, COST)), &measured(nothing, lost), COST, None);
+            assert_eq!(
+                audit.too_wide, too_wide,
+                "what is unknown leaves open what it may: {audit}"
+            );
+        }
     }
 
     #[test]

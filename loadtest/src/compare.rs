@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
@@ -61,10 +61,10 @@ const PARTS: [&str; 3] = ["targets", "comparison", "offered-load"];
 #[derive(Args)]
 pub struct Compare {
     /// How long each run is measured.
-    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     seconds: u64,
     /// How often everything is run; what counts are medians.
-    #[arg(long, default_value_t = 3, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 3, value_name = "NUMBER", value_parser = value_parser!(u64).range(1..))]
     rounds: u64,
     /// How many connections ask at once.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256", value_name = "NUMBERS")]
@@ -172,10 +172,10 @@ impl Compare {
             for (part, generated) in parts {
                 document.replace(part, &generated)?;
             }
-            document.save()?;
             let lines = tables::offered_load_chart(results);
             let (x, y) = ("offered load, % of saturation", "latency, ms");
             chart::write(&charts.join(LOAD_CHART), LOAD_TITLE, x, (y, Axis::Logarithmic), &lines)?;
+            document.save()?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::Anything;
 use crate::alarm::Alarm;
 use crate::machine::own_cpu_time;
-use crate::measure::Measured;
+use crate::measure::{Charged, Measured};
 use crate::profile::Profile;
 use crate::target::paid::CHARGE_PERIOD_MS;
 use crate::target::{Connection, Outcome, Prepared};
@@ -223,6 +223,18 @@ impl Course {
     }
 }
 
+/// A one-off request that is granted costs what it costs: with any other price it is no answer.
+fn judge(operation: Operation, outcome: Outcome, cost: i128) -> Outcome {
+    match (operation, outcome) {
+        (Operation::OneOff { .. }, Outcome::Granted(charged))
+            if charged != Charged::exactly(cost) =>
+        {
+            Outcome::Failed
+        }
+        (_, outcome) => outcome,
+    }
+}
+
 /// How long after the start the request of this number is due.
 fn due_after(number: u64, per_second: u32) -> Duration {
     let per_second = u64::from(per_second.max(1));
@@ -358,6 +370,7 @@ impl Caller {
     async fn ask(&mut self, operation: Operation) -> Outcome {
         let answer = timeout(ANSWER_WITHIN, self.connection.ask(operation)).await;
         let outcome = answer.unwrap_or(Outcome::Unknown);
+        let outcome = judge(operation, outcome, self.course.profile.world.cost());
         self.workload.learn(operation, &outcome);
         if let (Operation::Heartbeat { slot }, Outcome::Granted(charged)) = (operation, outcome)
             && let Some(told) = self.told.get_mut(slot)

@@ -72,7 +72,10 @@ impl Machine {
         let commit = Command::new("git").args(["describe", "--always", "--dirty"]).output()?;
         Ok(Machine {
             date: format!("{}-{:02}-{:02}", now.year, now.month, now.day),
-            commit: String::from_utf8(commit.stdout)?.trim().to_owned(),
+            commit: match String::from_utf8(commit.stdout)?.trim() {
+                "" => "unknown".to_owned(),
+                commit => commit.to_owned(),
+            },
             cpu: cpus.model_name(0).unwrap_or("an unnamed processor").trim().to_owned(),
             cores: cpus.num_cores(),
             memory_gib: memory.mem_total.div_ceil(1 << 30),

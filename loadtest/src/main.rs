@@ -10,6 +10,7 @@ mod compare;
 mod cycles;
 mod document;
 mod driver;
+mod ending;
 mod goals;
 mod journal;
 mod machine;
@@ -60,17 +61,26 @@ enum Command {
     Timing(timing::Timing),
 }
 
+impl Command {
+    fn run(self) -> Result<ExitCode, Anything> {
+        match self {
+            Command::Run(run) => run.run(),
+            Command::Compare(compare) => compare.run(),
+            Command::Scale(scale) => scale.run(),
+            Command::Cycles(cycles) => cycles.run(),
+            Command::Noop(noop) => noop.run(),
+            Command::Timing(timing) => timing.run(),
+        }
+    }
+}
+
 /// A command ends with 0 if all was well, 1 if something was found wrong, 2 if it could not run.
 fn main() -> ExitCode {
     allow_open_files();
-    let ended = match Arguments::parse().command {
-        Command::Run(run) => run.run(),
-        Command::Compare(compare) => compare.run(),
-        Command::Scale(scale) => scale.run(),
-        Command::Cycles(cycles) => cycles.run(),
-        Command::Noop(noop) => noop.run(),
-        Command::Timing(timing) => timing.run(),
-    };
+    let command = Arguments::parse().command;
+    let is_noop = matches!(command, Command::Noop(_)); // It starts nothing, and signals just end it.
+    let home = if is_noop { Ok(None) } else { ending::prepare().map(Some) };
+    let ended = home.and_then(|_home| command.run());
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::from(2)

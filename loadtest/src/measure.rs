@@ -53,6 +53,8 @@ pub struct Measured {
     pub refused: u64,
     /// Requests that were told to come back later.
     pub overloaded: u64,
+    /// Requests for which no connection could be made.
+    pub unreached: u64,
     /// Requests of which nobody knows what became of them.
     pub unknown: u64,
     /// Requests that were answered otherwise than a decision about tokens is, those of the warm-up
@@ -85,6 +87,7 @@ impl Measured {
             granted: 0,
             refused: 0,
             overloaded: 0,
+            unreached: 0,
             unknown: 0,
             failed: 0,
             unsent: 0,
@@ -101,7 +104,7 @@ impl Measured {
         match outcome {
             Outcome::Granted(charged) => self.charged += charged,
             Outcome::Unknown | Outcome::Failed => self.unsure += operation.unsure(cost),
-            Outcome::Refused | Outcome::Overloaded => {}
+            Outcome::Refused | Outcome::Overloaded | Outcome::Unreached => {}
         }
     }
 
@@ -128,6 +131,7 @@ impl Measured {
                 self.refusal_latency.saturating_record(nanoseconds);
             }
             Outcome::Overloaded => self.overloaded += 1,
+            Outcome::Unreached => self.unreached += 1,
             Outcome::Unknown => self.unknown += 1,
             Outcome::Failed => self.failed += 1,
         }
@@ -135,7 +139,7 @@ impl Measured {
 
     /// Requests that came to an end of any kind.
     pub fn answered(&self) -> u64 {
-        self.granted + self.refused + self.overloaded + self.unknown + self.failed
+        self.granted + self.refused + self.overloaded + self.unreached + self.unknown + self.failed
     }
 
     /// Takes what another thread measured in the same time.
@@ -149,6 +153,7 @@ impl Measured {
         self.granted += other.granted;
         self.refused += other.refused;
         self.overloaded += other.overloaded;
+        self.unreached += other.unreached;
         self.unknown += other.unknown;
         self.failed += other.failed;
         self.unsent += other.unsent;

@@ -55,6 +55,8 @@ pub struct Report {
     pub refused: u64,
     /// Told to come back.
     pub overloaded: u64,
+    /// No connection could be made.
+    pub unreached: u64,
     /// Nobody knows.
     pub unknown: u64,
     /// Answered otherwise than a decision about tokens is.
@@ -121,6 +123,7 @@ impl Report {
             granted: measured.granted,
             refused: measured.refused,
             overloaded: measured.overloaded,
+            unreached: measured.unreached,
             unknown: measured.unknown,
             failed: measured.failed,
             unsent: measured.unsent,
@@ -199,6 +202,7 @@ impl fmt::Display for Report {
         for (name, many) in [
             ("refused", self.refused),
             ("overloaded", self.overloaded),
+            ("unreached", self.unreached),
             ("unknown", self.unknown),
             ("failed", self.failed),
             ("unsent", self.unsent),

@@ -1,5 +1,6 @@
 //! `run`: one profile against one target, measured and audited.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,23 +29,23 @@ pub struct Run {
     target: String,
     /// Callers, with one request at a time each; as many as the profile says, unless said.
     #[arg(long)]
-    connections: Option<usize>,
+    connections: Option<NonZero<usize>>,
     /// Threads of the generator.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    #[arg(long, default_value = "2")]
+    threads: NonZero<usize>,
     /// Requests a second, whether or not those before them were answered (open loop); as the
     /// profile says, unless said.
     #[arg(long)]
-    per_second: Option<u32>,
+    per_second: Option<NonZero<u32>>,
     /// What is asked in the first seconds is not measured.
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     warm_up: u64,
     /// How long is measured.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    #[arg(long, default_value = "10")]
+    seconds: NonZero<u64>,
     /// Ends after so many requests instead, those of the warm-up among them.
     #[arg(long, conflicts_with = "seconds")]
-    requests: Option<u64>,
+    requests: Option<NonZero<u64>>,
     /// Repeats what every connection asks.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -66,22 +67,26 @@ impl Run {
     /// If it cannot be run.
     pub fn run(self) -> Result<ExitCode, Anything> {
         let profile = Profile::load(&self.profile)?;
+        let named = |file: &PathBuf, error| format!("`{}`: {error}", file.display());
         let token = match &self.token_file {
-            Some(file) => Some(std::fs::read_to_string(file)?.trim().to_owned()),
+            Some(file) => {
+                let token = std::fs::read_to_string(file).map_err(|error| named(file, error))?;
+                Some(token.trim().to_owned())
+            }
             None => self.token.clone(),
         };
         let target = Target::new(&self.target, token)?;
         let load = Load {
-            arrival: match self.per_second.or(profile.per_second) {
+            arrival: match self.per_second.map(NonZero::get).or(profile.per_second) {
                 Some(per_second) => Arrival::Open { per_second },
                 None => Arrival::Closed,
             },
-            connections: self.connections.unwrap_or(profile.connections),
-            threads: self.threads,
+            connections: self.connections.map_or(profile.connections, NonZero::get),
+            threads: self.threads.get(),
             warm_up: Duration::from_secs(self.warm_up),
             lasting: match self.requests {
-                Some(many) => Lasting::Requests(many),
-                None => Lasting::Time(Duration::from_secs(self.seconds)),
+                Some(many) => Lasting::Requests(many.get()),
+                None => Lasting::Time(Duration::from_secs(self.seconds.get())),
             },
             seed: self.seed,
         };
@@ -90,11 +95,16 @@ impl Run {
         let progress = bar()?;
         let (measured, audit) = audited(runtime.handle(), &target, &profile, &load, &progress)?;
         progress.finish_and_clear();
+        if measured.answered() == 0 && !profile.world.storm {
+            let all = "nothing was measured: all of it was within the warm-up (`--warm-up`)";
+            return Err(all.into());
+        }
         let asked = Asked { profile: &profile, target: &self.target, load: &load };
         let report = Report::new(&asked, &machine, &measured, audit)?;
         println!("{report}");
         if let Some(file) = &self.json {
-            std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+            let report = serde_json::to_string_pretty(&report)?;
+            std::fs::write(file, report).map_err(|error| named(file, error))?;
         }
         Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -114,7 +124,15 @@ pub fn audited(
     let prepared = Arc::new(runtime.block_on(target.prepare(profile, progress))?);
     let before = runtime.block_on(prepared.used())?;
     let measured = driver::run(runtime, &prepared, profile, load, progress)?;
-    let used = before.zip(runtime.block_on(prepared.used())?);
+    let after = runtime.block_on(prepared.used()).map_err(|error| {
+        let Measured { granted, refused, overloaded, unreached, unknown, failed, .. } = measured;
+        format!(
+            "nobody tells what was used, so nothing is audited: {error}; until then {granted} \
+             requests were granted, {refused} refused, {overloaded} overloaded, {unreached} \
+             unreached, {unknown} unknown, {failed} failed"
+        )
+    })?;
+    let used = before.zip(after);
     runtime.block_on(prepared.close())?;
     let stormed = profile.world.storm.then_some(profile.sessions);
     let stormed = stormed.map(u64::try_from).transpose()?;

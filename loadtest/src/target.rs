@@ -33,6 +33,8 @@ pub enum Outcome {
     Refused,
     /// Told to come back later: nothing was charged.
     Overloaded,
+    /// Nobody listened: there was no connection to send it on, and nothing was charged.
+    Unreached,
     /// Nobody knows whether it happened: no answer, or one that says so.
     Unknown,
     /// Answered otherwise than a decision about tokens is, or so that its charge cannot be read:

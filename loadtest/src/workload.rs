@@ -96,7 +96,7 @@ const KINDS: [Kind; 5] = [Kind::OneOff, Kind::Put, Kind::Heartbeat, Kind::Close,
 
 /// What is drawn from, shared by all connections.
 pub struct Odds {
-    mix: WeightedIndex<u32>,
+    mix: WeightedIndex<u64>,
     instances: usize,
     zipf: Option<WeightedIndex<f64>>,
 }
@@ -115,6 +115,7 @@ impl Odds {
             Kind::Close => mix.close,
             Kind::Components => mix.components,
         });
+        let weights = weights.map(u64::from); // Any sum of them fits.
         let zipf = match profile.skew {
             Skew::Even => None,
             Skew::Zipf => {
@@ -221,7 +222,7 @@ impl Workload {
     /// some time; a session that refused, or of which nobody knows how it stands, is given up.
     pub fn learn(&mut self, operation: Operation, outcome: &Outcome) {
         let granted = match outcome {
-            Outcome::Overloaded => return,
+            Outcome::Overloaded | Outcome::Unreached => return,
             Outcome::Granted(_) => true,
             Outcome::Refused | Outcome::Unknown | Outcome::Failed => false,
         };

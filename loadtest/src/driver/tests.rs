@@ -97,3 +97,18 @@ fn what_is_sent_in_the_warm_up_is_not_measured() {
         assert_eq!((measured.granted, sent), (1_000, 1_200), "{arrival:?}");
     }
 }
+
+#[test]
+fn a_one_off_request_that_was_charged_another_price_has_failed() {
+    let (one_off, put) = (Operation::OneOff { instance: 0 }, Operation::Put { slot: 0 });
+    let granted = |tokens| Outcome::Granted(Charged::exactly(tokens));
+    for (operation, outcome, expected) in [
+        (one_off, granted(44), granted(44)),
+        (one_off, granted(43), Outcome::Failed),
+        (one_off, granted(88), Outcome::Failed),
+        (one_off, Outcome::Refused, Outcome::Refused),
+        (put, granted(0), granted(0)),
+    ] {
+        assert_eq!(judge(operation, outcome, 44), expected, "{operation:?} {outcome:?}");
+    }
+}

@@ -33,6 +33,9 @@ pub struct Http {
     pub token: Option<String>,
 }
 
+/// How long nobody is asked who could not be reached.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+
 /// A world that a server holds, and every request that does not depend on an answer.
 pub struct Prepared {
     http: Http,
@@ -122,6 +125,10 @@ impl Connection {
             if let Ok(key) = HeaderValue::from_str(&key) {
                 request.headers_mut().insert(IDEMPOTENCY_KEY.clone(), key);
             }
+        }
+        if self.client.reach().await.is_err() {
+            tokio::time::sleep(AGAIN_AFTER).await; // Not again at once: it takes a core for nothing.
+            return Outcome::Unreached;
         }
         let sent = Instant::now();
         match self.client.call(request).await {

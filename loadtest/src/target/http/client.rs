@@ -35,18 +35,29 @@ impl Client {
         Client { address, link: None }
     }
 
+    /// Makes a connection where there is none.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub async fn reach(&mut self) -> Result<(), Anything> {
+        if self.link.is_none() {
+            let link = Link::new(self.address).await;
+            self.link = Some(link.map_err(|error| format!("{}: {error}", self.address))?);
+        }
+        Ok(())
+    }
+
     /// Asks, and reads the whole answer. Dropped before, it leaves no connection behind.
     ///
     /// # Errors
-    /// If there is no whole answer: nobody knows then whether the request arrived.
+    /// If there is no whole answer: where it could be reached, nobody knows whether the request
+    /// arrived.
     pub async fn call(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<(Parts, Bytes), Anything> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => Link::new(self.address).await?,
-        };
+        self.reach().await?;
+        let mut link = self.link.take().ok_or("there is no connection")?;
         let answer = link.call(request).await?;
         self.link = Some(link);
         Ok(answer)
