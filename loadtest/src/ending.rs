@@ -15,6 +15,7 @@ use crate::{Anything, machine};
 
 /// What a shell says of a program that SIGINT has ended.
 const INTERRUPTED: i32 = 130;
+const ATTEMPTS: usize = 100;
 
 /// Makes the directory that all temporary files go to from here on, and has signals end the program
 /// without leaving anything behind. To be dropped at the end.
@@ -22,16 +23,17 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// If the directory cannot be made, or signals cannot be heard.
 pub fn prepare() -> Result<TempDir, Anything> {
-    let home = tempfile::Builder::new().prefix("farebox-loadtest-").tempdir()?;
-    // PostgreSQL is somebody else and passes through here.
-    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711))?;
-    tempfile::env::override_temp_dir(home.path())
-        .map_err(|former| format!("temporary files go to `{}` already", former.display()))?;
+    // Heard from here on: before there is anything to be left behind.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _entered = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
+    let home = tempfile::Builder::new().prefix("farebox-loadtest-").tempdir()?;
+    // PostgreSQL is somebody else and passes through here.
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711))?;
+    tempfile::env::override_temp_dir(home.path())
+        .map_err(|former| format!("temporary files go to `{}` already", former.display()))?;
     let directory = home.path().to_owned();
     std::thread::spawn(move || {
         runtime.block_on(async {
@@ -52,7 +54,11 @@ fn end(directory: PathBuf) -> ! {
     for process in started {
         let _ = send(process, Signal::KILL); // It may have ended by itself.
     }
-    let _ = std::fs::remove_dir_all(directory);
-    eprintln!("interrupted: nothing is left behind, and nothing was written");
+    // Threads of this process still write: what they add meanwhile goes in the next attempt.
+    let is_gone = (0..ATTEMPTS).any(|_| std::fs::remove_dir_all(&directory).is_ok());
+    match is_gone {
+        true => eprintln!("interrupted: nothing is left behind, and nothing was written"),
+        false => eprintln!("interrupted: `{}` could not be removed", directory.display()),
+    }
     exit(INTERRUPTED)
 }

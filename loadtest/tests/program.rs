@@ -1,7 +1,10 @@
 //! The program itself. That it is tested has it built before the tests of the servers begin, one of
 //! which it is.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn it_says_what_it_can_do() {
@@ -9,4 +12,27 @@ fn it_says_what_it_can_do() {
     let output = output.expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("compare"), "{said}");
+}
+
+#[test]
+fn a_signal_ends_it_and_nothing_is_left_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox-loadtest"));
+        command.args(["run", "hot", "embedded", "--seconds", "600"]).env("TMPDIR", home.path());
+        let mut program =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        while !entries(home.path()).iter().any(|of_program| !entries(of_program).is_empty()) {
+            std::thread::yield_now(); // Until a broker is in its directory.
+        }
+        kill_process(Pid::from_child(&program), signal).expect("it runs");
+        let status = program.wait().expect("it ends");
+        assert_eq!(status.code(), Some(130), "{signal:?}");
+        assert!(entries(home.path()).is_empty(), "{signal:?} left {:?}", entries(home.path()));
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }

@@ -65,7 +65,7 @@ pub const GROUP_COMMIT: &str = "group commit";
 /// Every case of the closed loop: medians, and how many times as fast farebox was.
 pub fn comparison(results: &Results) -> String {
     let mut table = "| profile | callers | | requests/s | farebox is | p50 ms | p99 ms | p99.9 ms \
-                     | server CPU µs | syncs/s | generator |\n\
+                     | server CPU µs | syncs/s | generator cores |\n\
                      |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for case in results.cases().filter(|case| case.load_percent.is_none()) {
