@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use farebox::domain::tokens::Tokens;
 use serde_json::Value;
 
 use crate::dice::Dice;
@@ -46,16 +47,18 @@ async fn rows_are_read_beside_a_server_that_is_being_charged_and_none_is_missing
         .await;
     followed.extend(rows(&data, after).await);
     assert_eq!(followed, rows(&data, 0).await, "read in parts or at once: the same rows");
-    let mut charged = BTreeMap::<String, u64>::new();
+    // A charge that a line item gives its last to is two rows, neither of which need be whole.
+    let mut charged = BTreeMap::<String, i128>::new();
     for row in &followed {
         let row: Value = serde_json::from_str(row).expect("a row is JSON");
         if member(&row, "eventType") == "ACCESS" {
-            let tokens = row["tokens"].as_u64().expect("whole tokens");
-            *charged.entry(member(&row, "correlationId").to_owned()).or_default() += tokens;
+            let tokens = Tokens::parse(&row["tokens"].to_string()).expect("an amount");
+            *charged.entry(member(&row, "correlationId").to_owned()).or_default() += tokens.units();
         }
     }
     for charge in &told.charges {
-        assert_eq!(charged.get(&charge.correlation), Some(&charge.tokens), "{charge:?}");
+        let tokens = Tokens::whole(charge.tokens).units();
+        assert_eq!(charged.get(&charge.correlation), Some(&tokens), "{charge:?}");
     }
     let verified = ran(&["verify", "--data", text(&data)]).await;
     let words = format!("usage      {} rows, which make up what is used", followed.len());
