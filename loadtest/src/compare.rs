@@ -155,11 +155,9 @@ impl Compare {
         document: Option<Document>,
     ) -> Result<ExitCode, Anything> {
         let (seconds, rounds) = (self.seconds, self.rounds);
-        let stolen = machine.stolen_percent()?;
-        let measured = format!(
-            "{machine}. Medians of {rounds} rounds, {seconds} s a run; other machines had \
-             {stolen:.1} % of the cores' time meanwhile."
-        );
+        let stolen = machine.stolen()?;
+        let measured =
+            format!("{machine}. Medians of {rounds} rounds, {seconds} s a run; {stolen}.");
         let [targets, comparison, offered_load] =
             [tables::targets, tables::comparison, tables::offered_load]
                 .map(|table| format!("{measured}\n\n{}", table(results)));

@@ -94,6 +94,15 @@ impl Machine {
         Ok(Cores::now()?.stolen_percent(self.before))
     }
 
+    /// The same as the end of a sentence about what was measured.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn stolen(&self) -> Result<String, Anything> {
+        let percent = self.stolen_percent()?;
+        Ok(format!("other machines had {percent:.1} % of the cores' time meanwhile"))
+    }
+
     /// The type of the directory's file system.
     pub fn file_system(&self) -> &str {
         &self.file_system

@@ -105,11 +105,8 @@ impl Scale {
             let charts = path.with_extension("");
             let name = charts.file_name().unwrap_or_default().to_string_lossy();
             let Scale { callers, seconds, .. } = &self;
-            let stolen = machine.stolen_percent()?;
-            let how = format!(
-                "{machine}. {callers} callers, {seconds} s a point; other machines had \
-                 {stolen:.1} % of the cores' time meanwhile."
-            );
+            let stolen = machine.stolen()?;
+            let how = format!("{machine}. {callers} callers, {seconds} s a point; {stolen}.");
             let parts = tables.iter().map(|table| table.markdown(&name));
             let generated: Vec<String> = [how, verdicts].into_iter().chain(parts).collect();
             document.replace(PART, &generated.join("\n\n"))?;

@@ -426,7 +426,7 @@ impl Replay for State {
                 unsaved.owners.entry(instance).or_default().insert(Owner::LineItem(number));
             }
         });
-        if let Some(Charged { at, keyed, .. }) = charged.map_err(|error| error.to_string())? {
+        if let Some(Charged { at, keyed }) = charged.map_err(|error| error.to_string())? {
             self.mark = self.mark.max(at);
             if let Some(call) = &keyed {
                 self.keep(sequence, at, call);

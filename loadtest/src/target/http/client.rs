@@ -41,8 +41,7 @@ impl Client {
     /// If nobody listens there.
     pub async fn reach(&mut self) -> Result<(), Anything> {
         if self.link.is_none() {
-            let link = Link::new(self.address).await;
-            self.link = Some(link.map_err(|error| format!("{}: {error}", self.address))?);
+            self.link = Some(Link::new(self.address).await?);
         }
         Ok(())
     }
@@ -56,8 +55,10 @@ impl Client {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<(Parts, Bytes), Anything> {
-        self.reach().await?;
-        let mut link = self.link.take().ok_or("there is no connection")?;
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => Link::new(self.address).await?,
+        };
         let answer = link.call(request).await?;
         self.link = Some(link);
         Ok(answer)
@@ -66,7 +67,8 @@ impl Client {
 
 impl Link {
     async fn new(address: SocketAddr) -> Result<Link, Anything> {
-        let stream = TcpStream::connect(address).await?;
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|error| format!("{address}: {error}"))?;
         stream.set_nodelay(true)?;
         let (sender, transport) = http1::handshake(TokioIo::new(stream)).await?;
         Ok(Link { sender, transport: Box::pin(transport) })
