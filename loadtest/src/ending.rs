@@ -2,8 +2,9 @@
 //! program, and so do the servers that it started, even those that stand still.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::exit;
+use std::process::{Command, exit};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -13,9 +14,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::servers::signal as send;
 use crate::{Anything, machine};
 
-/// What a shell says of a program that SIGINT has ended.
+/// Removes the directory that it is given, and ends as a program ends that SIGINT has ended. What was
+/// killed may be about to write a last time, so it tries more than once.
+const SWEEP: &str = r#"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    if rm -rf -- "$1"; then
+        echo "interrupted: nothing is left behind, and nothing was written" >&2
+        break
+    fi
+done
+exit 130
+"#;
+/// As [`SWEEP`] ends.
 const INTERRUPTED: i32 = 130;
-const ATTEMPTS: usize = 100;
 
 /// Makes the directory that all temporary files go to from here on, and has signals end the program
 /// without leaving anything behind. To be dropped at the end.
@@ -54,11 +65,8 @@ fn end(directory: PathBuf) -> ! {
     for process in started {
         let _ = send(process, Signal::KILL); // It may have ended by itself.
     }
-    // Threads of this process still write: what they add meanwhile goes in the next attempt.
-    let is_gone = (0..ATTEMPTS).any(|_| std::fs::remove_dir_all(&directory).is_ok());
-    match is_gone {
-        true => eprintln!("interrupted: nothing is left behind, and nothing was written"),
-        false => eprintln!("interrupted: `{}` could not be removed", directory.display()),
-    }
+    // Threads of this process still write. To become another program ends them all at once.
+    let error = Command::new("sh").args(["-c", SWEEP, "sh"]).arg(&directory).exec();
+    eprintln!("interrupted: `{}` could not be removed: {error}", directory.display());
     exit(INTERRUPTED)
 }
