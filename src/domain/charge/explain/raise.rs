@@ -111,7 +111,7 @@ impl<B: Balances> Raising<'_, B> {
         if let Some(raise) = least
             && self.is_enough(&raise)?
         {
-            return Ok(Some(raise));
+            return self.trimmed(raise).map(Some);
         }
         // What is raised may go to the items before, or be lost where counts are rounded up: so much
         // that it gives to all of them as if it had no end.
@@ -124,7 +124,21 @@ impl<B: Balances> Raising<'_, B> {
         });
         let enough = self.raise(&self.asked.books()?, taken, Tokens::ZERO);
         let Some(raise) = enough else { return Ok(None) };
-        Ok(if self.is_enough(&raise)? { Some(raise) } else { None })
+        if self.is_enough(&raise)? { self.trimmed(raise).map(Some) } else { Ok(None) }
+    }
+
+    /// A raise that is enough, less what is more than enough.
+    fn trimmed(&self, raise: Raise) -> Result<Raise, Missing> {
+        let so_much = |quantity: u64| Raise { quantity, ..raise.clone() };
+        let quantity = least_of(raise.quantity, |quantity| self.is_enough(&so_much(quantity)))?;
+        let raise = so_much(quantity);
+        let Some(most) = raise.allocation.clone() else { return Ok(raise) };
+        let with_allocation = |tokens: u64| {
+            let allocation = (tokens > 0).then(|| RaisedAllocation { tokens, ..most.clone() });
+            Raise { allocation, ..raise.clone() }
+        };
+        let tokens = least_of(most.tokens, |tokens| self.is_enough(&with_allocation(tokens)))?;
+        Ok(with_allocation(tokens))
     }
 
     /// The instance with another line item, priced alike, behind all others: it has nothing but an
@@ -211,6 +225,21 @@ impl<B: Balances> Raising<'_, B> {
         let is_granted = |verdict: Verdict| matches!(verdict, Verdict::Granted(_));
         Ok(in_place.is_some_and(is_granted) && is_granted(alone))
     }
+}
+
+/// A number up to `most`, which is enough: it is enough too, and one less is not. It is looked for
+/// from above, since mostly `most` is it.
+fn least_of(most: u64, is_enough: impl Fn(u64) -> Result<bool, Missing>) -> Result<u64, Missing> {
+    let (mut low, mut high, mut step) = (0, most, 1_u64);
+    while low < high {
+        let less = low.max(high.saturating_sub(step));
+        if is_enough(less)? {
+            (high, step) = (less, step.saturating_mul(2));
+        } else {
+            (low, step) = (less + 1, (high - less) / 2);
+        }
+    }
+    Ok(high)
 }
 
 /// Nothing where it cannot be raised so far.
