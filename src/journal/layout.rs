@@ -207,6 +207,23 @@ pub(super) struct Batch<'a> {
     body: &'a [u8],
 }
 
+/// A batch that was checked, without its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    header: BatchHeader,
+    length: usize,
+    body_bytes: usize,
+    hash: Hash,
+}
+
+impl Found {
+    /// The mark at its end.
+    pub(super) fn mark(&self) -> Mark {
+        let BatchHeader { last, epoch, .. } = self.header;
+        Mark { sequence: last, epoch, hash: self.hash }
+    }
+}
+
 impl<'a> Batch<'a> {
     /// Reads the batch that `bytes` begin with.
     pub(super) fn decode(bytes: &'a [u8], seal: Seal) -> Result<Batch<'a>, &'static str> {
@@ -281,10 +298,18 @@ impl<'a> Batch<'a> {
         sha256(&[self.bytes.get(BATCH_CHECKED_FROM..).unwrap_or_default()])
     }
 
-    /// The mark at the end of this batch.
-    pub(super) fn mark(&self) -> Mark {
-        let BatchHeader { last, epoch, .. } = self.header;
-        Mark { sequence: last, epoch, hash: self.hash() }
+    /// What is known of it now.
+    pub(super) fn found(&self) -> Found {
+        let (length, body_bytes) = (self.bytes.len(), self.body.len());
+        Found { header: self.header, length, body_bytes, hash: self.hash() }
+    }
+
+    /// The batch that was found at the start of `bytes`.
+    pub(super) fn again(found: &Found, bytes: &'a [u8]) -> Result<Batch<'a>, &'static str> {
+        let bytes = bytes.get(..found.length);
+        let body = bytes.and_then(|bytes| bytes.get(BATCH_HEADER_BYTES..)?.get(..found.body_bytes));
+        let (bytes, body) = bytes.zip(body).ok_or("a batch is not where it was found")?;
+        Ok(Batch { header: found.header, bytes, body })
     }
 
     /// The records, in order.

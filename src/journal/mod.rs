@@ -12,6 +12,7 @@
 //! A record is opaque bytes here: what it means is its encoder's business. docs/journal-format.md
 //! draws the bytes.
 
+mod ahead;
 pub mod code;
 mod commit;
 mod disk;

@@ -2,14 +2,16 @@
 //! *damage* (something durable is gone) or the *tail* (a write that never finished)?
 
 use std::ops::ControlFlow;
+use std::thread;
 
+use super::ahead::{Ahead, Segment};
 use super::disk::Disk;
 use super::error::OpenError;
 use super::layout::{
     ALIGNMENT, BATCH_HEADER_BYTES, Batch, Mark, PAGE_BYTES, RECORD_PREFIX_BYTES, Seal,
     SegmentHeader, is_zero,
 };
-use super::survey::{Survey, load_into, open, segment_name, survey};
+use super::survey::{Survey, segment_name, survey};
 use crate::domain::ids::Sequence;
 
 /// The end of a journal that was being written when the process stopped.
@@ -156,17 +158,25 @@ pub(super) fn scan(
     let offset = PAGE_BYTES as u64;
     let mut scanned =
         Scanned { mark, segment: 1, offset, last_batch: None, tail: None, stopped: false };
-    let mut bytes = Vec::new();
-    for header in used {
-        scanned.joins(header)?;
-        (scanned.segment, scanned.offset) = (header.index, PAGE_BYTES as u64);
-        scanned.last_batch = None;
-        let followed =
-            found.used.last().is_some_and(|last| last.index > header.index) || found.torn.is_some();
-        scanned.segment((disk, &mut bytes), header, followed, visitor)?;
-        if scanned.stopped {
-            return Ok(scanned);
+    thread::scope(|scope| {
+        let (mut ahead, mut spare) = (Ahead::new(scope, disk, used), Vec::new());
+        while let Some((header, segment)) = ahead.next(spare) {
+            scanned.joins(header)?;
+            (scanned.segment, scanned.offset) = (header.index, PAGE_BYTES as u64);
+            scanned.last_batch = None;
+            let followed = found.torn.is_some()
+                || found.used.last().is_some_and(|last| last.index > header.index);
+            let mut segment = segment?;
+            scanned.segment(&mut segment, header, followed, visitor)?;
+            if scanned.stopped {
+                break;
+            }
+            spare = segment.bytes;
         }
+        Ok(())
+    })?;
+    if scanned.stopped {
+        return Ok(scanned);
     }
     if let Some(torn) = found.torn {
         let (file, bytes) = (segment_name(torn), PAGE_BYTES as u64);
@@ -194,25 +204,27 @@ impl Scanned {
 
     fn segment(
         &mut self,
-        (disk, bytes): (&dyn Disk, &mut Vec<u8>),
+        segment: &mut Segment,
         header: &SegmentHeader,
         followed: bool,
         visitor: &mut Visitor<'_>,
     ) -> Result<(), OpenError> {
         let name = segment_name(header.index);
-        let file = open(disk, header.index)?;
-        load_into(bytes, file.as_ref()).map_err(OpenError::io(&name))?;
         let (seal, mut offset, mut looked_again) = (header.seal(), PAGE_BYTES, false);
         loop {
-            let rest = bytes.get(offset..).unwrap_or_default();
-            match Batch::decode(rest, seal) {
-                Ok(batch) => {
+            let rest = segment.bytes.get(offset..).unwrap_or_default();
+            let found = match segment.found.pop_front() {
+                Some(found) => Ok(found),
+                None => Batch::decode(rest, seal).map(|batch| batch.found()),
+            };
+            let read = found.and_then(|found| Ok((Batch::again(&found, rest)?, found.mark())));
+            match read {
+                Ok((batch, mark)) => {
                     let (place, length) = (offset as u64, batch.length());
                     self.continues(&batch, header)
                         .map_err(|reason| OpenError::damaged(&name, place, reason))?;
-                    self.mark = batch.mark();
-                    self.last_batch = Some(place);
-                    let visit = Visit { batch, mark: self.mark, header, offset: place };
+                    (self.mark, self.last_batch) = (mark, Some(place));
+                    let visit = Visit { batch, mark, header, offset: place };
                     self.stopped = visitor(&visit)?.is_break();
                     (offset, looked_again) = (offset + length, false);
                     self.offset = offset as u64;
@@ -231,7 +243,7 @@ impl Scanned {
                     // that they are durable by now: a second look must find them.
                     Some(_) if !looked_again => {
                         looked_again = true;
-                        load_into(bytes, file.as_ref()).map_err(OpenError::io(&name))?;
+                        segment.load_again().map_err(OpenError::io(&name))?;
                     }
                     Some(evidence) => {
                         let reason = format!("{reason}, but {evidence}");

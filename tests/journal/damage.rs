@@ -1,7 +1,10 @@
 //! Damage: what was durable and has changed or is gone is never passed over. Each case names the
 //! place, and the files stay as they were.
 
-use farebox::journal::{MemoryDisk, Options};
+use std::ops::ControlFlow;
+
+use farebox::domain::ids::Sequence;
+use farebox::journal::{MemoryDisk, Options, walk};
 
 use crate::support::*;
 
@@ -102,6 +105,24 @@ fn three_segments() -> (MemoryDisk, farebox::journal::Mark) {
     extend(&journal, 6, &[7, 9]);
     let mark = journal.durable_mark();
     (disk, mark)
+}
+
+#[test]
+fn what_stands_before_a_flipped_bit_is_shown_in_whichever_segment_it_is() {
+    let (disk, _) = three_segments();
+    let files = image(&disk);
+    for (index, records) in [(1, 0), (2, 3), (3, 6)] {
+        // The first batch: another of the same segment follows.
+        let disk = with(&files, &segment(index), |bytes| flip(bytes, PAGE + 9));
+        let mut shown = Vec::new();
+        let refused = walk(&disk, Sequence::ZERO, &mut |sequence, _| {
+            shown.push(sequence.get());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(refused.unwrap_err().code(), DAMAGED);
+        assert_eq!(shown, (1..=records).collect::<Vec<_>>());
+        assert_eq!(refusal(&disk, None), (DAMAGED, segment(index), PAGE as u64));
+    }
 }
 
 #[test]
