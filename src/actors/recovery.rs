@@ -193,10 +193,10 @@ impl State {
         let KeptLineItem { number, instance, activation_id, terms } = kept;
         let fresh = || Versioned { state: Balance::default(), last: number.created() };
         self.balances.entry(number).or_insert_with(fresh);
-        let later = |mapping: &Mapping| mapping.number > number;
-        if !self.registry.mapping(&activation_id).is_some_and(later) {
-            let mapping = Mapping { instance, number, deleted: terms.is_none() };
-            self.registry.insert_mapping(activation_id, mapping);
+        let mapping = Mapping { instance, number, deleted: terms.is_none() };
+        let former = self.registry.insert_mapping(activation_id.clone(), mapping);
+        if let Some(later) = former.filter(|former| former.number > number) {
+            self.registry.insert_mapping(activation_id, later);
         }
         if let Some(terms) = terms {
             let catalogue = self.catalogues.entry(instance).or_default();

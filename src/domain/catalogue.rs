@@ -245,9 +245,11 @@ impl InstanceCatalogue {
 
     /// Adds a line item, or replaces the one of its name.
     fn insert(&mut self, line_item: Arc<LineItem>) {
-        self.remove(&line_item.terms.activation_id);
-        self.ordered.insert(InChargingOrder(Arc::clone(&line_item)));
-        self.by_activation_id.insert(line_item.terms.activation_id.clone(), line_item);
+        let name = line_item.terms.activation_id.clone();
+        if let Some(former) = self.by_activation_id.insert(name, Arc::clone(&line_item)) {
+            self.ordered.remove(&InChargingOrder(former));
+        }
+        self.ordered.insert(InChargingOrder(line_item));
     }
 
     /// Takes the line item of this name out; says nothing where there is none.

@@ -115,15 +115,18 @@ impl<'a> Candidates<'a> {
         self,
         item: &'b RequestedItem,
     ) -> impl Iterator<Item = (&'a LineItem, &'a RateTable, &'a Price)> + use<'a, 'b> {
-        let mut last: Option<(&Text, Option<&RateTable>)> = None; // Most are of one series.
+        let mut last: Option<(&Text, Option<(&RateTable, &Price)>)> = None; // Most are of one series.
         self.iter().filter_map(move |line_item| {
             let series = &line_item.terms.series;
-            let table = match last {
-                Some((former, table)) if former == series => table,
-                Some(_) | None => self.rates.effective(series, self.now, self.published),
+            let priced = match last {
+                Some((former, priced)) if former == series => priced,
+                Some(_) | None => {
+                    let table = self.rates.effective(series, self.now, self.published);
+                    table.and_then(|table| Some((table, table.price(&item.name, &item.version)?)))
+                }
             };
-            last = Some((series, table));
-            Some((line_item, table?, table?.price(&item.name, &item.version)?))
+            last = Some((series, priced));
+            priced.map(|(table, price)| (line_item, table, price))
         })
     }
 

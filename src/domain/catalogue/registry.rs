@@ -136,9 +136,9 @@ impl Registry {
         self.instances.insert(entry.number, Arc::new(entry));
     }
 
-    /// Sets where an activation id is mapped.
-    pub fn insert_mapping(&mut self, activation_id: Text, mapping: Mapping) {
-        self.mappings.insert(activation_id, mapping);
+    /// Sets where an activation id is mapped. Says where it was.
+    pub fn insert_mapping(&mut self, activation_id: Text, mapping: Mapping) -> Option<Mapping> {
+        self.mappings.insert(activation_id, mapping)
     }
 
     /// Takes over what a record changes here.
