@@ -1,4 +1,5 @@
-//! The truth of a load: what the answers say was charged is what the line items have used.
+//! The truth of a load: what the answers say was charged is what the line items of each instance
+//! have used, and none has used more than it had.
 
 use std::fmt;
 
@@ -6,10 +7,37 @@ use serde::Serialize;
 
 use crate::measure::{Charged, Measured};
 
-/// What all line items together say, and what the answers say, in millionths of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What the line items of a world have used and hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// By instance, in millionths of a token.
+    pub by_instance: Vec<i128>,
+    /// Line items that have used and hold more than their quantity: none has an overdraft.
+    pub oversold: usize,
+    /// The name of the first of them.
+    pub first_oversold: Option<String>,
+}
+
+impl Taken {
+    /// Adds the next instance: of each of its line items the name, the quantity in whole tokens, and
+    /// what it has used and holds in millionths.
+    pub fn add(&mut self, line_items: impl IntoIterator<Item = (String, u64, i128)>) {
+        let mut sum = 0;
+        for (name, quantity, taken) in line_items {
+            sum += taken;
+            if taken > i128::from(quantity) * 1_000_000 {
+                self.oversold += 1;
+                self.first_oversold.get_or_insert(name);
+            }
+        }
+        self.by_instance.push(sum);
+    }
+}
+
+/// What the line items say, and what the answers say, in millionths of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// By how much `used` grew; nothing where nobody counts.
+    /// By how much `used` grew in all; nothing where nobody counts.
     #[serde(rename = "used_micro_tokens")]
     pub used: Option<i128>,
     /// By how much the answers say it grew.
@@ -18,10 +46,31 @@ pub struct Audit {
     /// What requests of unknown outcome may have changed besides.
     #[serde(rename = "unknown_micro_tokens")]
     pub unsure: Charged,
+    /// Instances in which it grew by what the answers for them do not say.
+    pub differing: usize,
+    /// The first of them.
+    pub first_differing: Option<Difference>,
+    /// Line items that have used more than they had.
+    pub oversold: usize,
+    /// The name of the first of them.
+    pub first_oversold: Option<String>,
     /// Whether answers, and requests without one, leave so much open that an agreement says nothing.
     pub too_wide: bool,
-    /// Whether the two agree, and it can be told.
+    /// Whether the two agree in every instance, nothing is oversold, and it can be told.
     pub agrees: bool,
+}
+
+/// An instance whose line items say one thing, and the answers another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Its number, from 0, as in the names of its line items.
+    pub instance: usize,
+    /// By how much `used` grew there.
+    #[serde(rename = "used_micro_tokens")]
+    pub used: i128,
+    /// By how much the answers for it say it grew, or may have grown where there was none.
+    #[serde(rename = "answers_micro_tokens")]
+    pub answers: Charged,
 }
 
 /// What the answers may leave open: one part in so many of what they say was charged.
@@ -33,20 +82,42 @@ impl Audit {
     /// answers leave more open than that and than a hundredth of what was charged, it is too wide
     /// to tell.
     pub fn new(
-        used: Option<(i128, i128)>,
+        used: Option<(Taken, Taken)>,
         measured: &Measured,
         cost: i128,
         stormed: Option<u64>,
     ) -> Audit {
         let (answers, unsure) = (measured.charged, measured.unsure);
-        let used = used.map(|(before, after)| after - before);
-        let (least, most) = (answers.least + unsure.least, answers.most + unsure.most);
-        let sums_agree = used.is_none_or(|used| (least..=most).contains(&used));
         let once = stormed.is_none_or(|sessions| measured.charged_once == sessions);
-        let bearable = cost.max(answers.least / SLACK_PART);
-        let wide = used.is_some() && most - least > bearable;
-        let too_wide = sums_agree && once && wide;
-        Audit { used, answers, unsure, too_wide, agrees: sums_agree && once && !too_wide }
+        let mut audit = Audit {
+            used: None,
+            answers,
+            unsure,
+            differing: 0,
+            first_differing: None,
+            oversold: 0,
+            first_oversold: None,
+            too_wide: false,
+            agrees: once,
+        };
+        let Some((before, after)) = used else { return audit };
+        let by_instance = before.by_instance.iter().zip(&after.by_instance).zip(&measured.said);
+        let mut sum = 0;
+        for (instance, ((before, after), answers)) in by_instance.enumerate() {
+            let (used, answers) = (after - before, *answers);
+            sum += used;
+            if !(answers.least..=answers.most).contains(&used) {
+                audit.differing += 1;
+                audit.first_differing.get_or_insert(Difference { instance, used, answers });
+            }
+        }
+        audit.used = Some(sum);
+        (audit.oversold, audit.first_oversold) = (after.oversold, after.first_oversold);
+        let open = answers.most + unsure.most - answers.least - unsure.least;
+        let agrees = once && audit.differing == 0 && audit.oversold == 0;
+        audit.too_wide = agrees && open > cost.max(answers.least / SLACK_PART);
+        audit.agrees = agrees && !audit.too_wide;
+        audit
     }
 }
 
@@ -62,6 +133,14 @@ impl fmt::Display for Audit {
         write!(formatter, "{verdict}: used {used} tokens, by the answers {answers}")?;
         if self.unsure != Charged::default() {
             write!(formatter, ", and unknown {}", Range(self.unsure))?;
+        }
+        if let Some(Difference { instance, used, answers }) = self.first_differing {
+            let (many, used, answers) = (self.differing, Tokens(used), Range(answers));
+            write!(formatter, "; instances that differ: {many}, the first is {instance}: ")?;
+            write!(formatter, "used {used} tokens, by the answers {answers}")?;
+        }
+        if let Some(name) = &self.first_oversold {
+            write!(formatter, "; oversold line items: {}, the first is `{name}`", self.oversold)?;
         }
         Ok(())
     }
@@ -102,14 +181,26 @@ mod tests {
     const COST: i128 = 44_000_000;
 
     fn measured(charged: Charged, unsure: Charged) -> Measured {
-        Measured { charged, unsure, ..Measured::new().expect("good bounds") }
+        let mut said = charged;
+        said += unsure;
+        Measured { charged, unsure, said: vec![said], ..Measured::new(1).expect("good bounds") }
+    }
+
+    /// What line items have used in each instance, of as much as they need.
+    fn taken(by_instance: &[i128]) -> Taken {
+        Taken { by_instance: by_instance.to_vec(), ..Taken::default() }
+    }
+
+    /// One instance, in which so much was used.
+    fn used(micro_tokens: i128) -> Option<(Taken, Taken)> {
+        Some((taken(&[7]), taken(&[7 + micro_tokens])))
     }
 
     #[test]
     fn what_the_answers_say_is_what_was_used_or_the_audit_fails() {
         let (exactly, nothing) = (Charged::exactly(44_000_000), Charged::default());
         let lost = Charged { least: 0, most: 44_000_000 };
-        for (used, charged, unsure, expected) in [
+        for (grown, charged, unsure, expected) in [
             (44_000_000, exactly, nothing, true),
             (43_999_999, exactly, nothing, false),
             (44_000_001, exactly, nothing, false),
@@ -117,19 +208,58 @@ mod tests {
             (88_000_001, exactly, lost, false),
             (43_000_000, exactly, lost, false),
         ] {
-            let audit = Audit::new(Some((7, 7 + used)), &measured(charged, unsure), COST, None);
+            let audit = Audit::new(used(grown), &measured(charged, unsure), COST, None);
             assert_eq!(audit.agrees, expected, "{audit}");
         }
         assert!(Audit::new(None, &measured(exactly, nothing), COST, None).agrees, "nobody counts");
     }
 
     #[test]
+    fn what_went_to_another_instance_is_found_although_the_sums_agree() {
+        let exactly = Charged::exactly;
+        let said = vec![exactly(44), exactly(44), exactly(0), Charged { least: 44, most: 88 }];
+        let charged = Charged { least: 132, most: 176 };
+        let measured = Measured { said, ..measured(charged, Charged::default()) };
+        for (grown, differing, first) in [
+            ([44, 44, 0, 44], 0, None),
+            ([44, 44, 0, 88], 0, None),
+            ([44, 0, 44, 44], 2, Some((1, 0, exactly(44)))),
+            ([44, 44, 1, 43], 2, Some((2, 1, exactly(0)))),
+            ([44, 44, 0, 89], 1, Some((3, 89, Charged { least: 44, most: 88 }))),
+        ] {
+            let before = [5, 6, 7, 8];
+            let after: Vec<_> = before.iter().zip(grown).map(|(had, grown)| had + grown).collect();
+            let used = Some((taken(&before), taken(&after)));
+            let audit = Audit::new(used, &measured, COST, None);
+            let first =
+                first.map(|(instance, used, answers)| Difference { instance, used, answers });
+            assert_eq!((audit.differing, audit.first_differing), (differing, first), "{audit}");
+            assert_eq!((audit.agrees, audit.too_wide), (differing == 0, false), "{audit}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_used_that_was_not_there() {
+        let mut taken = Taken::default();
+        let line_item = |name: &str, quantity, taken| (name.to_owned(), quantity, taken);
+        taken.add([line_item("a", 1, 1_000_000), line_item("b", 2, 0)]);
+        assert_eq!((taken.oversold, &taken.first_oversold), (0, &None), "all of it is not more");
+        taken.add([line_item("c", 1, 1_000_001), line_item("d", 0, 1)]);
+        assert_eq!(taken.by_instance, [1_000_000, 1_000_002]);
+        assert_eq!((taken.oversold, taken.first_oversold.as_deref()), (2, Some("c")));
+        let measured = Measured::new(2).expect("good bounds");
+        let audit = Audit::new(Some((taken.clone(), taken)), &measured, COST, None);
+        assert!(!audit.agrees && audit.differing == 0, "{audit}");
+        assert_eq!((audit.oversold, audit.first_oversold.as_deref()), (2, Some("c")));
+    }
+
+    #[test]
     fn in_a_storm_the_sum_alone_is_not_enough() {
         let mut measured = measured(Charged::exactly(88_000_000), Charged::default());
         measured.charged_once = 1; // One session twice, the other not at all.
-        assert!(!Audit::new(Some((0, 88_000_000)), &measured, COST, Some(2)).agrees);
+        assert!(!Audit::new(used(88_000_000), &measured, COST, Some(2)).agrees);
         measured.charged_once = 2;
-        assert!(Audit::new(Some((0, 88_000_000)), &measured, COST, Some(2)).agrees);
+        assert!(Audit::new(used(88_000_000), &measured, COST, Some(2)).agrees);
     }
 
     #[test]
@@ -144,18 +274,17 @@ mod tests {
             (1_000 * COST, 10 * COST + 1, true),
         ] {
             let charged = Charged { least, most: least + slack };
-            let audit = Audit::new(Some((0, least)), &measured(charged, nothing), COST, None);
+            let audit = Audit::new(used(least), &measured(charged, nothing), COST, None);
             assert_eq!((audit.too_wide, audit.agrees), (too_wide, !too_wide), "{audit}");
             assert_eq!(audit.to_string().starts_with("TOO WIDE TO TELL"), too_wide, "{audit}");
             let nobody = Audit::new(None, &measured(charged, nothing), COST, None);
             assert!(nobody.agrees, "nobody counts");
-            let beyond = Some((0, least - 1));
-            let beyond = Audit::new(beyond, &measured(charged, nothing), COST, None);
+            let beyond = Audit::new(used(least - 1), &measured(charged, nothing), COST, None);
             assert!(beyond.to_string().starts_with("DOES NOT AGREE"), "{beyond}");
         }
         for (unknown, too_wide) in [(COST, false), (9 * COST, true)] {
             let lost = Charged { least: 0, most: unknown };
-            let audit = Audit::new(Some((0, COST)), &measured(nothing, lost), COST, None);
+            let audit = Audit::new(used(COST), &measured(nothing, lost), COST, None);
             assert_eq!(
                 audit.too_wide, too_wide,
                 "what is unknown leaves open what it may: {audit}"
@@ -166,9 +295,17 @@ mod tests {
     #[test]
     fn an_audit_reads_well() {
         let charged = Charged { least: 1_500_000, most: 2_000_000 };
+        let (before, after) = used(1).expect("somebody counts");
+        let after = Taken { oversold: 3, first_oversold: Some("L0-1".to_owned()), ..after };
         let measured = measured(charged, Charged::default());
-        let audit = Audit::new(Some((0, 1)), &measured, COST, None);
-        let expected = "DOES NOT AGREE: used 0.000001 tokens, by the answers 1.500000 to 2";
+        let audit = Audit::new(Some((before, after)), &measured, COST, None);
+        let expected = "DOES NOT AGREE: used 0.000001 tokens, by the answers 1.500000 to 2; \
+                        instances that differ: 1, the first is 0: used 0.000001 tokens, by the \
+                        answers 1.500000 to 2; oversold line items: 3, the first is `L0-1`";
         assert_eq!(audit.to_string(), expected);
+        let json = serde_json::to_value(&audit).expect("JSON");
+        assert_eq!(json["first_differing"]["answers_micro_tokens"]["most"], 2_000_000);
+        assert_eq!((&json["differing"], &json["oversold"]), (&1.into(), &3.into()));
+        assert_eq!(json["used_micro_tokens"], 1);
     }
 }

@@ -438,7 +438,7 @@ mod tests {
             [(50, 0, true), (50, 40, true), (50, 41, false), (60, 41, true), (110, 400, true)]
         {
             let case = Case { load_percent: Some(percent), ..closed };
-            let measured = Measured { unsent, ..Measured::new().unwrap() };
+            let measured = Measured { unsent, ..Measured::new(0).unwrap() };
             let offered = offered(&load, case, &measured);
             assert_eq!(offered.is_ok(), expected, "{unsent} at {percent} %");
         }

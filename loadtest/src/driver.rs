@@ -214,7 +214,7 @@ impl Course {
             progress.set_position(self.sent.load(Ordering::Relaxed));
             std::thread::park_timeout(SHOWN_EVERY);
         }
-        let mut measured = Measured::new()?;
+        let mut measured = Measured::new(self.profile.world.instances)?;
         for worker in workers {
             let share = worker.join().map_err(|_| "a thread of the generator panicked")??;
             measured.merge(&share)?;
@@ -244,7 +244,8 @@ fn due_after(number: u64, per_second: u32) -> Duration {
 
 /// One thread of the generator, with its share of the connections.
 fn work(course: &Arc<Course>, thread: usize, threads: usize) -> Result<Measured, Anything> {
-    let measured = Arc::new(Mutex::new(Measured::new()?));
+    let measured = Measured::new(course.profile.world.instances)?;
+    let measured = Arc::new(Mutex::new(measured));
     let opened = open(course, (thread..course.load.connections).step_by(threads), &measured);
     if opened.is_err() {
         course.failed.store(true, Ordering::SeqCst);
@@ -347,6 +348,8 @@ struct Caller {
     course: Arc<Course>,
     connection: Connection,
     workload: Workload,
+    /// That of one request.
+    cost: i128,
     /// That of the thread.
     measured: Arc<Mutex<Measured>>,
     /// What the heartbeats of a storm told of automatic charges, by slot.
@@ -364,13 +367,14 @@ impl Caller {
         let odds = Arc::clone(&course.odds);
         let workload = Workload::new(odds, course.load.seed, u64::try_from(number)?, sessions);
         let connection = course.prepared.connect(u64::try_from(number)?, sessions).await?;
-        Ok(Caller { course, connection, workload, measured, told: vec![0; sessions] })
+        let cost = course.profile.world.cost();
+        Ok(Caller { course, connection, workload, cost, measured, told: vec![0; sessions] })
     }
 
     async fn ask(&mut self, operation: Operation) -> Outcome {
         let answer = timeout(ANSWER_WITHIN, self.connection.ask(operation)).await;
         let outcome = answer.unwrap_or(Outcome::Unknown);
-        let outcome = judge(operation, outcome, self.course.profile.world.cost());
+        let outcome = judge(operation, outcome, self.cost);
         self.workload.learn(operation, &outcome);
         if let (Operation::Heartbeat { slot }, Outcome::Granted(charged)) = (operation, outcome)
             && let Some(told) = self.told.get_mut(slot)
@@ -380,6 +384,14 @@ impl Caller {
         outcome
     }
 
+    /// Adds what an answer charged to what the thread has measured.
+    fn settle(&self, operation: Operation, outcome: Outcome) -> MutexGuard<'_, Measured> {
+        let instance = self.workload.instance_of(operation);
+        let mut measured = lock(&self.measured);
+        measured.settle(instance, operation, outcome, self.cost);
+        measured
+    }
+
     /// Creates and uses its sessions.
     async fn open(mut self) -> Result<Caller, Anything> {
         while let Some(operation) = self.workload.opening() {
@@ -387,7 +399,7 @@ impl Caller {
             if !matches!(outcome, Outcome::Granted(_)) {
                 return Err(format!("{operation:?} ended as {outcome:?}").into());
             }
-            lock(&self.measured).settle(operation, outcome, self.course.profile.world.cost());
+            drop(self.settle(operation, outcome));
         }
         Ok(self)
     }
@@ -395,7 +407,6 @@ impl Caller {
     /// Asks until it is enough.
     async fn drive(mut self) -> Result<Caller, Anything> {
         let (load, started) = (self.course.load, self.course.started());
-        let cost = self.course.profile.world.cost();
         let alarm = match load.arrival {
             Arrival::Closed => None,
             Arrival::Open { .. } => Some(Alarm::new()?),
@@ -408,8 +419,7 @@ impl Caller {
             let operation = self.workload.next();
             let outcome = self.ask(operation).await;
             let latency = due.elapsed();
-            let mut measured = lock(&self.measured);
-            measured.settle(operation, outcome, cost);
+            let mut measured = self.settle(operation, outcome);
             if is_measured {
                 measured.count(outcome, latency);
                 if alarm.is_some() {
@@ -427,12 +437,11 @@ impl Caller {
         if !self.course.profile.world.storm {
             return Ok(self);
         }
-        let cost = self.course.profile.world.cost();
         for operation in self.workload.roll_call() {
             let outcome = self.ask(operation).await;
-            lock(&self.measured).settle(operation, outcome, cost);
+            drop(self.settle(operation, outcome));
         }
-        let once = self.told.iter().filter(|told| **told == cost).count();
+        let once = self.told.iter().filter(|told| **told == self.cost).count();
         lock(&self.measured).charged_once += u64::try_from(once)?;
         Ok(self)
     }

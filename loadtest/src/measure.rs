@@ -66,6 +66,8 @@ pub struct Measured {
     pub charged: Charged,
     /// What may have been charged besides, by requests whose outcome is unknown.
     pub unsure: Charged,
+    /// Both together, by instance.
+    pub said: Vec<Charged>,
     /// Sessions whose heartbeats told of exactly one automatic charge. Counted in a storm alone.
     pub charged_once: u64,
     /// How long was measured.
@@ -75,11 +77,11 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Nothing yet.
+    /// Nothing yet, in so many instances.
     ///
     /// # Errors
     /// None that could happen: the bounds of the histogram are constants.
-    pub fn new() -> Result<Measured, Anything> {
+    pub fn new(instances: usize) -> Result<Measured, Anything> {
         Ok(Measured {
             latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
             refusal_latency: Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 3)?,
@@ -93,18 +95,23 @@ impl Measured {
             unsent: 0,
             charged: Charged::default(),
             unsure: Charged::default(),
+            said: vec![Charged::default(); instances],
             charged_once: 0,
             lasted: Duration::ZERO,
             generator_cpu: Duration::ZERO,
         })
     }
 
-    /// Adds what an answer charged; or may have charged, where a request costs so much.
-    pub fn settle(&mut self, operation: Operation, outcome: Outcome, cost: i128) {
-        match outcome {
-            Outcome::Granted(charged) => self.charged += charged,
-            Outcome::Unknown | Outcome::Failed => self.unsure += operation.unsure(cost),
-            Outcome::Refused | Outcome::Overloaded | Outcome::Unreached => {}
+    /// Adds what an answer charged an instance; or may have charged, where a request costs so much.
+    pub fn settle(&mut self, instance: usize, operation: Operation, outcome: Outcome, cost: i128) {
+        let (sum, charged) = match outcome {
+            Outcome::Granted(charged) => (&mut self.charged, charged),
+            Outcome::Unknown | Outcome::Failed => (&mut self.unsure, operation.unsure(cost)),
+            Outcome::Refused | Outcome::Overloaded | Outcome::Unreached => return,
+        };
+        *sum += charged;
+        if let Some(said) = self.said.get_mut(instance) {
+            *said += charged;
         }
     }
 
@@ -159,6 +166,7 @@ impl Measured {
         self.unsent += other.unsent;
         self.charged += other.charged;
         self.unsure += other.unsure;
+        self.said.iter_mut().zip(&other.said).for_each(|(said, other)| *said += *other);
         self.charged_once += other.charged_once;
         self.lasted = self.lasted.max(other.lasted);
         self.generator_cpu += other.generator_cpu;
@@ -183,7 +191,7 @@ mod tests {
 
     #[test]
     fn only_what_was_decided_has_a_latency_and_each_kind_its_own() {
-        let mut measured = Measured::new().expect("good bounds");
+        let mut measured = Measured::new(0).expect("good bounds");
         let at = Duration::from_millis;
         for (outcome, latency) in [
             (Outcome::Granted(Charged::exactly(1)), at(5)),
@@ -220,11 +228,29 @@ mod tests {
 
     #[test]
     fn a_failure_may_have_charged_and_a_refusal_has_not() {
-        let mut measured = Measured::new().expect("good bounds");
+        let mut measured = Measured::new(1).expect("good bounds");
         let operation = Operation::OneOff { instance: 0 };
-        measured.settle(operation, Outcome::Refused, 44);
+        measured.settle(0, operation, Outcome::Refused, 44);
         assert_eq!(measured.unsure, Charged::default());
-        measured.settle(operation, Outcome::Failed, 44);
+        measured.settle(0, operation, Outcome::Failed, 44);
         assert_eq!(measured.unsure, Charged { least: 0, most: 44 });
+    }
+
+    #[test]
+    fn what_is_charged_is_summed_by_instance_too() {
+        let mut measured = Measured::new(3).expect("good bounds");
+        for (instance, outcome) in [
+            (0, Outcome::Granted(Charged::exactly(44))),
+            (2, Outcome::Granted(Charged::exactly(44))),
+            (2, Outcome::Unknown),
+            (1, Outcome::Refused),
+        ] {
+            measured.settle(instance, Operation::OneOff { instance }, outcome, 44);
+        }
+        let mut both = measured.clone();
+        both.merge(&measured).expect("the same bounds");
+        let expected = [Charged::exactly(88), Charged::default(), Charged { least: 88, most: 176 }];
+        assert_eq!(both.said, expected);
+        assert_eq!((both.charged, both.unsure.most), (Charged::exactly(176), 88));
     }
 }

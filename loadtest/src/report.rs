@@ -238,7 +238,7 @@ mod tests {
     use crate::target::Outcome;
 
     fn report(outcomes: &[Outcome]) -> Report {
-        let mut measured = Measured::new().expect("good bounds");
+        let mut measured = Measured::new(1).expect("good bounds");
         for outcome in outcomes {
             measured.count(*outcome, Duration::from_millis(1));
         }
@@ -257,7 +257,7 @@ mod tests {
         let profile = Profile::load("canonical").expect("a profile");
         let machine = Machine::here(&std::env::temp_dir()).expect("a machine");
         let asked = Asked { profile: &profile, target: "redis://there", load: &load };
-        let audit = Audit::new(Some((0, 0)), measured, profile.world.cost(), None);
+        let audit = Audit::new(None, measured, profile.world.cost(), None);
         Report::new(&asked, &machine, measured, audit).expect("a report")
     }
 
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn what_the_open_loop_sent_late_is_told_apart() {
         assert!(!report(&[]).to_string().contains("sent late"));
-        let mut measured = Measured::new().expect("good bounds");
+        let mut measured = Measured::new(1).expect("good bounds");
         measured.note_sent(Duration::from_millis(3));
         let report = report_of(&measured);
         let lateness = report.lateness.expect("one was");

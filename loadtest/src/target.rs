@@ -18,6 +18,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Handle;
 
 use crate::Anything;
+use crate::audit::Taken;
 use crate::journal::Used;
 use crate::measure::Charged;
 use crate::profile::Profile;
@@ -155,11 +156,11 @@ impl Prepared {
         }
     }
 
-    /// What all line items have used and hold, in millionths of a token; `None` where nobody counts.
+    /// What all line items have used and hold; `None` where nobody counts.
     ///
     /// # Errors
     /// If it cannot be asked for.
-    pub async fn used(&self) -> Result<Option<i128>, Anything> {
+    pub async fn used(&self) -> Result<Option<Taken>, Anything> {
         match self {
             Prepared::Http(http) => http.used().await,
             Prepared::Embedded(embedded) => embedded.used().await.map(Some),

@@ -186,29 +186,40 @@ async fn lie(listener: TcpListener, truth: SocketAddr, (that, this): (&'static s
     }
 }
 
+/// farebox, with its answers changed on their way.
+fn liar(runtime: &Runtime, change: (&'static str, &'static str)) -> Target {
+    let Target::Http(mut http) = runtime.block_on(server(false)) else { panic!("a server") };
+    let (listener, address) = runtime.block_on(listener());
+    runtime.spawn(lie(listener, http.address, change));
+    http.address = address;
+    Target::Http(http)
+}
+
 #[test]
 fn the_audit_fails_when_the_answers_lie() {
     let runtime = runtime();
-    let Target::Http(mut http) = runtime.block_on(server(false)) else { panic!("a server") };
-    let (listener, address) = runtime.block_on(listener());
-    runtime.spawn(lie(listener, http.address, ("Charged\":30,", "Charged\":31,")));
-    http.address = address;
+    let target = liar(&runtime, ("Charged\":30,", "Charged\":31,"));
     for name in ["canonical", "sessions"] {
-        let (measured, audit) = run(&runtime, &Target::Http(http.clone()), &small(name));
+        let (measured, audit) = run(&runtime, &target, &small(name));
         assert_eq!(measured.unknown, 0, "{name}");
         assert!(!audit.agrees, "{name}: {audit}");
     }
 }
 
 #[test]
+fn the_audit_fails_when_more_is_used_than_there_was() {
+    let runtime = runtime();
+    let target = liar(&runtime, ("quantity\":9000000000000,", "quantity\":            1,"));
+    let (_, audit) = run(&runtime, &target, &small("canonical"));
+    assert_eq!((audit.agrees, audit.differing, audit.oversold), (false, 0, 10), "{audit}");
+    assert!(audit.first_oversold.is_some_and(|name| name.ends_with("-0-0")));
+}
+
+#[test]
 fn a_success_that_does_not_say_what_it_charged_is_a_failure() {
     let runtime = runtime();
-    let Target::Http(mut http) = runtime.block_on(server(false)) else { panic!("a server") };
-    let (listener, address) = runtime.block_on(listener());
-    let change = ("\"totalTokensCharged\":", "\"totalTokensChanged\":");
-    runtime.spawn(lie(listener, http.address, change));
-    http.address = address;
-    let (measured, audit) = run(&runtime, &Target::Http(http), &small("canonical"));
+    let target = liar(&runtime, ("\"totalTokensCharged\":", "\"totalTokensChanged\":"));
+    let (measured, audit) = run(&runtime, &target, &small("canonical"));
     assert_eq!((measured.failed, measured.answered()), (REQUESTS, REQUESTS), "{audit}");
     assert_eq!(measured.latency.len() + measured.refusal_latency.len(), 0);
 }

@@ -152,9 +152,13 @@ pub struct Workload {
     odds: Arc<Odds>,
     dice: SmallRng,
     slots: Vec<Slot>,
+    /// The instance of each slot's session.
+    homes: Vec<usize>,
     /// The slots before it are open.
     opened: usize,
     lease: Lease,
+    /// The instance of the session of components.
+    lease_home: usize,
 }
 
 impl Workload {
@@ -163,8 +167,8 @@ impl Workload {
         let mut dice = SmallRng::seed_from_u64(seed);
         let own: u64 = dice.random();
         dice = SmallRng::seed_from_u64(own ^ connection);
-        let slots = vec![Slot::Empty; sessions];
-        Workload { odds, dice, slots, opened: 0, lease: Lease::None }
+        let (slots, homes) = (vec![Slot::Empty; sessions], vec![0; sessions]);
+        Workload { odds, dice, slots, homes, opened: 0, lease: Lease::None, lease_home: 0 }
     }
 
     /// What is asked before anything is measured: every session is created and used.
@@ -218,6 +222,19 @@ impl Workload {
         }
     }
 
+    /// The instance that an operation charges, also after it was learned what became of it.
+    pub fn instance_of(&self, operation: Operation) -> usize {
+        match operation {
+            Operation::OneOff { instance }
+            | Operation::Create { instance, .. }
+            | Operation::Begin { instance } => instance,
+            Operation::Put { slot } | Operation::Heartbeat { slot } | Operation::Close { slot } => {
+                self.homes.get(slot).copied().unwrap_or_default()
+            }
+            Operation::CheckOut | Operation::CheckIn | Operation::End => self.lease_home,
+        }
+    }
+
     /// Takes note of what became of an operation. Who was told to come back asks the same again
     /// some time; a session that refused, or of which nobody knows how it stands, is given up.
     pub fn learn(&mut self, operation: Operation, outcome: &Outcome) {
@@ -228,12 +245,18 @@ impl Workload {
         };
         match operation {
             Operation::OneOff { .. } => {}
-            Operation::Create { slot, .. } => self.set(slot, granted, Slot::Created),
+            Operation::Create { instance, slot } => {
+                self.set(slot, granted, Slot::Created);
+                if let Some(home) = self.homes.get_mut(slot) {
+                    *home = instance;
+                }
+            }
             Operation::Put { slot } => self.set(slot, granted, Slot::Used),
             Operation::Heartbeat { slot } if !granted => self.set(slot, false, Slot::Empty),
             Operation::Heartbeat { .. } => {}
             Operation::Close { slot } => self.set(slot, true, Slot::Empty),
             Operation::Begin { .. } | Operation::CheckOut | Operation::CheckIn | Operation::End => {
+                self.lease_home = self.instance_of(operation);
                 self.lease = match (operation, &self.lease) {
                     (Operation::Begin { .. }, _) if granted => Lease::Begun(CHECKOUTS),
                     (Operation::CheckOut, Lease::Begun(left)) if granted => {

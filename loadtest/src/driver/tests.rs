@@ -57,7 +57,7 @@ fn what_is_unsent_was_due_and_not_sent() {
 
 /// One connection, a target that takes so long for each request, and how many were sent.
 fn reckoned(load: Load, takes: impl Fn(u64) -> Duration) -> (Measured, u64) {
-    let mut measured = Measured::new().expect("good bounds");
+    let mut measured = Measured::new(0).expect("good bounds");
     let (mut now, mut number) = (Duration::ZERO, 0);
     while let Some(due) = load.due(number, now) {
         let sent = now.max(due);

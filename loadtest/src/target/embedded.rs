@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::Outcome;
 use super::paid::Paid;
 use crate::Anything;
+use crate::audit::Taken;
 use crate::journal::{self, Used};
 use crate::measure::Charged;
 use crate::workload::Operation;
@@ -80,12 +81,15 @@ impl Prepared {
     ///
     /// # Errors
     /// If a line item cannot be read.
-    pub async fn used(&self) -> Result<i128, Anything> {
-        let mut taken = 0;
+    pub async fn used(&self) -> Result<Taken, Anything> {
+        let mut taken = Taken::default();
         for scope in &self.scopes {
-            for view in self.broker.line_items(*scope).await?.value {
-                taken += millionths(view.balance.used) + millionths(view.balance.held);
-            }
+            let views = self.broker.line_items(*scope).await?.value;
+            taken.add(views.into_iter().map(|view| {
+                let (terms, balance) = (&view.line_item.terms, view.balance);
+                let used = millionths(balance.used) + millionths(balance.held);
+                (terms.activation_id.as_str().to_owned(), terms.quantity, used)
+            }));
         }
         Ok(taken)
     }

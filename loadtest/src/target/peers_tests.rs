@@ -9,10 +9,12 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 use super::{Outcome, Target, postgres, redis};
 use crate::Anything;
+use crate::audit::Taken;
 use crate::profile::Profile;
 use crate::servers::{Kind, Server};
 use crate::workload::Operation;
@@ -34,6 +36,17 @@ fn server(kind: Kind) -> Option<Server> {
             None
         }
     }
+}
+
+/// So many requests were charged to each instance, and nothing is oversold.
+fn taken(requests: [i128; 2]) -> Taken {
+    let by_instance = requests.map(|many| many * 44_000_000).to_vec();
+    Taken { by_instance, ..Taken::default() }
+}
+
+/// The last line item, and no other, has given more than its 100 tokens.
+fn assert_oversold(taken: &Taken) {
+    assert_eq!((taken.oversold, taken.first_oversold.as_deref()), (1, Some("L1-2")));
 }
 
 /// Charges with these keys, one after the other, and looks at the answers.
@@ -72,7 +85,7 @@ async fn redis_charges_once_splits_and_runs_dry() {
     let prepared = Arc::new(redis::prepare(&server.url(), &profile()).await.unwrap());
     let mut connection = prepared.connect().await.unwrap();
     check(async |instance, key| connection.charge(instance, key).await, SPLIT).await;
-    assert_eq!(prepared.used().await.unwrap(), 3 * 44_000_000);
+    assert_eq!(prepared.used().await.unwrap(), taken([3, 0]));
 
     let mut callers = JoinSet::new();
     for _ in 0..8 {
@@ -81,18 +94,25 @@ async fn redis_charges_once_splits_and_runs_dry() {
     }
     let granted = callers.join_all().await.iter().filter(|answer| !answer.is_empty()).count();
     assert_eq!(granted, 3);
-    assert_eq!(prepared.used().await.unwrap(), 6 * 44_000_000);
+    assert_eq!(prepared.used().await.unwrap(), taken([3, 3]));
+
+    let client = ::redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut oversell = ::redis::cmd("HSET");
+    oversell.arg("world:1:left:1").arg("L1-2").arg(-1);
+    let _: i64 = oversell.query_async(&mut connection).await.unwrap();
+    assert_oversold(&prepared.used().await.unwrap());
 }
 
 #[tokio::test]
 async fn postgresql_charges_once_splits_and_runs_dry() {
     let Some(server) = server(Kind::Postgres) else { return };
-    for (ending, expected) in [("", WHOLE), ("?procedure", SPLIT)] {
+    for (world, ending, expected) in [(1, "", WHOLE), (2, "?procedure", SPLIT)] {
         let url = server.url() + ending;
         let prepared = Arc::new(postgres::prepare(&url, &profile()).await.unwrap());
         let mut connection = prepared.connect().await.unwrap();
         check(async |instance, key| connection.charge(instance, key).await, expected).await;
-        assert_eq!(prepared.used().await.unwrap(), 3 * 44_000_000, "{url}");
+        assert_eq!(prepared.used().await.unwrap(), taken([3, 0]), "{url}");
 
         let mut callers = JoinSet::new();
         for _ in 0..8 {
@@ -101,7 +121,13 @@ async fn postgresql_charges_once_splits_and_runs_dry() {
         }
         let granted = callers.join_all().await.iter().filter(|answer| !answer.is_empty()).count();
         assert_eq!(granted, 3, "{url}");
-        assert_eq!(prepared.used().await.unwrap(), 6 * 44_000_000, "{url}");
+        assert_eq!(prepared.used().await.unwrap(), taken([3, 3]), "{url}");
+
+        let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let oversell = format!("UPDATE world_{world}.line_item SET used = 101 WHERE id = 'L1-2'");
+        client.batch_execute(&oversell).await.unwrap();
+        assert_oversold(&prepared.used().await.unwrap());
     }
 }
 

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use uuid::Uuid;
 
 use crate::Anything;
+use crate::audit::Taken;
 use crate::profile::Profile;
 use crate::target::Outcome;
 use crate::target::peers::{self, Request};
@@ -34,6 +35,8 @@ pub struct Prepared {
     schema: String,
     charge: &'static str,
     request: Request,
+    /// What the line items of each instance had at first.
+    line_items: Vec<u64>,
 }
 
 /// One caller.
@@ -60,11 +63,11 @@ pub async fn prepare(url: &str, profile: &Profile) -> Result<Prepared, Anything>
     let make = format!("CREATE SCHEMA {schema}; SET search_path TO {schema}; {SCHEMA}");
     client.batch_execute(&make).await?;
     let instances = i32::try_from(profile.world.instances)?;
-    let line_items = profile.world.line_items.iter().map(|left| i64::try_from(*left));
-    let line_items = line_items.collect::<Result<Vec<_>, _>>()?;
-    client.execute(FILL, &[&instances, &line_items]).await?;
+    let line_items = profile.world.line_items.clone();
+    let left = line_items.iter().map(|left| i64::try_from(*left)).collect::<Result<Vec<_>, _>>()?;
+    client.execute(FILL, &[&instances, &left]).await?;
     client.batch_execute("ANALYZE line_item").await?;
-    Ok(Prepared { config, schema, charge, request })
+    Ok(Prepared { config, schema, charge, request, line_items })
 }
 
 impl Prepared {
@@ -87,11 +90,20 @@ impl Prepared {
     ///
     /// # Errors
     /// If PostgreSQL does not say.
-    pub async fn used(&self) -> Result<i128, Anything> {
+    pub async fn used(&self) -> Result<Taken, Anything> {
         let client = open(&self.config).await?;
-        let used = format!("SELECT sum(used)::bigint FROM {}.line_item", self.schema);
-        let used: i64 = client.query_one(&used, &[]).await?.try_get(0)?;
-        Ok(i128::from(used) * 1_000_000)
+        let schema = &self.schema;
+        let used = format!("SELECT id, used FROM {schema}.line_item ORDER BY instance, place");
+        let (rows, mut taken) = (client.query(&used, &[]).await?, Taken::default());
+        for instance in rows.chunks(self.line_items.len()) {
+            let mut line_items = Vec::with_capacity(instance.len());
+            for (row, had) in instance.iter().zip(&self.line_items) {
+                let used: i64 = row.try_get(1)?;
+                line_items.push((row.try_get(0)?, *had, i128::from(used) * 1_000_000));
+            }
+            taken.add(line_items);
+        }
+        Ok(taken)
     }
 }
 

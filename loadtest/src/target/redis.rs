@@ -10,6 +10,7 @@ use tokio_util::codec::Framed;
 use uuid::Uuid;
 
 use crate::Anything;
+use crate::audit::Taken;
 use crate::profile::Profile;
 use crate::target::Outcome;
 use crate::target::peers::{self, Request};
@@ -30,8 +31,8 @@ pub struct Prepared {
     request: Request,
     /// The commands without an idempotency key, one for each instance, as they are sent.
     packed: Vec<Vec<u8>>,
-    /// What all line items had at first.
-    tokens: i128,
+    /// What the line items of each instance had at first.
+    line_items: Vec<u64>,
 }
 
 /// One caller. It speaks the protocol itself: the client's task and channel would cost the cores
@@ -55,10 +56,11 @@ pub async fn prepare(url: &str, profile: &Profile) -> Result<Prepared, Anything>
     let mut connection = client.get_multiplexed_async_connection().await?;
     let number: u64 = cmd("INCR").arg("worlds").query_async(&mut connection).await?;
     let script_sha = cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
-    let (prefix, packed, tokens) = (format!("world:{number}"), Vec::new(), 0);
-    let mut world = Prepared { client, address, prefix, script_sha, request, packed, tokens };
+    let (prefix, packed) = (format!("world:{number}"), Vec::new());
+    let line_items = profile.world.line_items.clone();
+    let mut world = Prepared { client, address, prefix, script_sha, request, packed, line_items };
     for instance in 0..profile.world.instances {
-        world.make_instance(&mut connection, instance, &profile.world.line_items).await?;
+        world.make_instance(&mut connection, instance).await?;
     }
     Ok(world)
 }
@@ -76,15 +78,21 @@ impl Prepared {
     ///
     /// # Errors
     /// If Redis does not say.
-    pub async fn used(&self) -> Result<i128, Anything> {
+    pub async fn used(&self) -> Result<Taken, Anything> {
         let mut connection = self.client.get_multiplexed_async_connection().await?;
-        let mut left = 0;
+        let mut taken = Taken::default();
         for instance in 0..self.packed.len() {
-            let key = self.key("left", instance);
-            let tokens: Vec<i64> = cmd("HVALS").arg(key).query_async(&mut connection).await?;
-            left += tokens.into_iter().map(i128::from).sum::<i128>();
+            let places = 0..self.line_items.len();
+            let names: Vec<_> = places.map(|place| name(instance, place)).collect();
+            let mut asked = cmd("HMGET");
+            asked.arg(self.key("left", instance)).arg(&names);
+            let left: Vec<i64> = asked.query_async(&mut connection).await?;
+            let line_items = names.into_iter().zip(&self.line_items).zip(left);
+            taken.add(line_items.map(|((name, had), left)| {
+                (name, *had, (i128::from(*had) - i128::from(left)) * 1_000_000)
+            }));
         }
-        Ok((self.tokens - left) * 1_000_000)
+        Ok(taken)
     }
 
     async fn open(&self) -> Result<Framed<TcpStream, ValueCodec>, Anything> {
@@ -97,17 +105,15 @@ impl Prepared {
         &mut self,
         connection: &mut MultiplexedConnection,
         instance: usize,
-        line_items: &[u64],
     ) -> Result<(), Anything> {
         let mut pipe = redis::pipe();
-        for (place, tokens) in line_items.iter().enumerate() {
-            let id = format!("L{instance}-{place}");
+        for (place, tokens) in self.line_items.iter().enumerate() {
+            let id = name(instance, place);
             pipe.cmd("RPUSH").arg(self.key("order", instance)).arg(&id);
             pipe.cmd("HSET").arg(self.key("left", instance)).arg(&id).arg(*tokens);
         }
         pipe.exec_async(connection).await?;
         self.packed.push(self.command(instance, None));
-        self.tokens += line_items.iter().copied().map(i128::from).sum::<i128>();
         Ok(())
     }
 
@@ -128,6 +134,11 @@ impl Prepared {
         command.arg(request.cost_tokens).arg(&request.logged).arg(KEPT_SECONDS);
         command.get_packed_command()
     }
+}
+
+/// What a line item is called.
+fn name(instance: usize, place: usize) -> String {
+    format!("L{instance}-{place}")
 }
 
 impl Connection {

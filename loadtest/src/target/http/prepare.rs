@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::client::Client;
 use super::{Http, Instance, Prepared, read};
 use crate::Anything;
+use crate::audit::Taken;
 use crate::profile::{Profile, Requested, World};
 use crate::target::setting::{
     COMPONENT_TOKENS, COMPONENTS, EFFECTIVE_FROM_MS, FILLER, LEASE_S, Setting, TABLE_VERSION,
@@ -257,18 +258,15 @@ impl Prepared {
     ///
     /// # Errors
     /// If a line item cannot be read.
-    pub async fn used(&self) -> Result<Option<i128>, Anything> {
+    pub async fn used(&self) -> Result<Option<Taken>, Anything> {
         if self.http.token.is_none() {
             return Ok(None);
         }
-        let (mut administration, mut taken) = (self.administration(), 0);
-        let members = ["\"used\":", "\"held\":"].map(Finder::new);
+        let (mut administration, mut taken) = (self.administration(), Taken::default());
         for instance in &self.instances {
             let path = format!("/api/v1.0/instances/{}/line-items", instance.id);
             let answer = administration.call(Method::GET, &path, None).await?;
-            for member in &members {
-                taken += read::sum(&answer, member).ok_or("an amount that cannot be read")?;
-            }
+            taken.add(read::line_items(&answer).ok_or("line items that cannot be read")?);
         }
         Ok(Some(taken))
     }

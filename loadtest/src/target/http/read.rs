@@ -2,6 +2,21 @@
 
 use hyper::HeaderMap;
 use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A line item, as far as it is audited.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LineItem<'a> {
+    activation_id: String,
+    quantity: u64,
+    #[serde(borrow)]
+    used: &'a RawValue,
+    /// Only there if anything is held.
+    #[serde(borrow)]
+    held: Option<&'a RawValue>,
+}
 
 /// The sum of a member's values, wherever it stands, in millionths; `None` where one is no decimal
 /// or has more digits than that.
@@ -11,6 +26,18 @@ pub fn sum(body: &[u8], member: &memmem::Finder) -> Option<i128> {
         sum += millionths(body.get(at + member.needle().len()..)?)?;
     }
     Some(sum)
+}
+
+/// Of each line item of a list what it is called, its quantity in whole tokens, and what it has used
+/// and holds in millionths; `None` where one cannot be read.
+pub fn line_items(body: &[u8]) -> Option<Vec<(String, u64, i128)>> {
+    let listed: Vec<LineItem> = serde_json::from_slice(body).ok()?;
+    let taken = |item: LineItem| {
+        let held = item.held.map_or(Some(0), |held| millionths(held.get().as_bytes()))?;
+        let used = millionths(item.used.get().as_bytes())?;
+        Some((item.activation_id, item.quantity, used + held))
+    };
+    listed.into_iter().map(taken).collect()
 }
 
 /// The text of a member, `name` being all from its first quote to that of its value.
@@ -63,5 +90,17 @@ mod tests {
         }
         assert_eq!(text(br#"{"id":"a-b"}"#, r#""id":""#), Some("a-b"));
         assert_eq!(text(br#"{"id":7}"#, r#""id":""#), None);
+    }
+
+    #[test]
+    fn what_a_line_item_has_used_and_holds_is_read_beside_what_it_had() {
+        let list = br#"[{"activationId":"a","quantity":9,"used":1.5,"held":2,"attributes":{}},
+            {"activationId":"b","quantity":9000000000000,"used":8999999999999.999999}]"#;
+        let (a, b) = (("a".to_owned(), 9, 3_500_000), 8_999_999_999_999_999_999);
+        let expected = vec![a, ("b".to_owned(), 9_000_000_000_000, b)];
+        assert_eq!(line_items(list), Some(expected));
+        for wrong in [&b"{}"[..], br#"[{"activationId":"a","quantity":9}]"#] {
+            assert_eq!(line_items(wrong), None);
+        }
     }
 }
