@@ -4,7 +4,7 @@
 //! medians over the rounds.
 
 mod figures;
-mod tables;
+pub mod tables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

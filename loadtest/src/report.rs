@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Anything;
 use crate::audit::Audit;
+use crate::compare::tables::grouped;
 use crate::driver::{Arrival, Load};
 use crate::machine::Machine;
 use crate::measure::Measured;
@@ -65,6 +66,8 @@ pub struct Report {
     pub unsent: u64,
     /// How long was measured, in seconds.
     pub seconds: f64,
+    /// What fell due at one blow, if that was what it was about.
+    pub storm: Option<Storm>,
     /// Of what was granted; nothing where nothing was.
     pub latency: Option<Latency>,
     /// Of what was refused.
@@ -78,6 +81,17 @@ pub struct Report {
     pub generator_busy: f64,
     /// What the line items say to it.
     pub audit: Audit,
+}
+
+/// What a storm came to.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Storm {
+    /// Automatic charges: one of each session that was charged exactly once.
+    pub charges: u64,
+    /// Until the last of them was durable.
+    pub seconds: f64,
+    /// How many in a second.
+    pub charges_per_second: f64,
 }
 
 /// Quantiles, in microseconds.
@@ -128,6 +142,11 @@ impl Report {
             failed: measured.failed,
             unsent: measured.unsent,
             seconds,
+            storm: profile.world.storm.then(|| Storm {
+                charges: measured.charged_once,
+                seconds,
+                charges_per_second: measured.charged_once as f64 / seconds.max(f64::EPSILON),
+            }),
             latency: Latency::of(&measured.latency),
             refusal_latency: Latency::of(&measured.refusal_latency),
             lateness: Latency::of(&measured.lateness),
@@ -197,6 +216,11 @@ impl fmt::Display for Report {
             writeln!(formatter, "stolen     {percent:.0} % of the cores' time, by other machines")?;
         }
         writeln!(formatter, "load       {arrival}, {connections} connections, {threads} threads")?;
+        if let Some(Storm { charges, seconds, charges_per_second }) = self.storm {
+            let charges = grouped(&charges.to_string());
+            let per_second = grouped(&format!("{charges_per_second:.0}"));
+            writeln!(formatter, "storm      {charges} charges in {seconds:.2} s: {per_second}/s")?;
+        }
         let per_second = self.granted_per_second;
         writeln!(formatter, "granted    {} in {seconds:.2} s: {per_second:.0}/s", self.granted)?;
         for (name, many) in [
@@ -237,15 +261,29 @@ mod tests {
     use crate::measure::Charged;
     use crate::target::Outcome;
 
+    #[test]
+    fn a_storm_tells_how_many_charges_it_was_and_how_long_they_took() {
+        let lasted = Duration::from_secs(2);
+        let measured =
+            Measured { charged_once: 100_000, lasted, ..Measured::new(1).expect("good bounds") };
+        let report = report_of("storm", &measured);
+        let line = "\nstorm      100,000 charges in 2.00 s: 50,000/s\n";
+        assert!(report.to_string().contains(line), "{report}");
+        let json = serde_json::to_value(&report).expect("JSON");
+        assert_eq!(json["storm"]["charges"], 100_000);
+        assert_eq!(json["storm"]["charges_per_second"], 50_000.0);
+        assert!(!report_of("canonical", &measured).to_string().contains("storm"));
+    }
+
     fn report(outcomes: &[Outcome]) -> Report {
         let mut measured = Measured::new(1).expect("good bounds");
         for outcome in outcomes {
             measured.count(*outcome, Duration::from_millis(1));
         }
-        report_of(&measured)
+        report_of("canonical", &measured)
     }
 
-    fn report_of(measured: &Measured) -> Report {
+    fn report_of(profile: &str, measured: &Measured) -> Report {
         let load = Load {
             arrival: Arrival::Closed,
             connections: 1,
@@ -254,7 +292,7 @@ mod tests {
             lasting: Lasting::Requests(1),
             seed: 1,
         };
-        let profile = Profile::load("canonical").expect("a profile");
+        let profile = Profile::load(profile).expect("a profile");
         let machine = Machine::here(&std::env::temp_dir()).expect("a machine");
         let asked = Asked { profile: &profile, target: "redis://there", load: &load };
         let audit = Audit::new(None, measured, profile.world.cost(), None);
@@ -286,7 +324,7 @@ mod tests {
         assert!(!report(&[]).to_string().contains("sent late"));
         let mut measured = Measured::new(1).expect("good bounds");
         measured.note_sent(Duration::from_millis(3));
-        let report = report_of(&measured);
+        let report = report_of("canonical", &measured);
         let lateness = report.lateness.expect("one was");
         assert!((2_990.0..3_010.0).contains(&lateness.p50_us), "{lateness}");
         assert!(report.to_string().contains("sent late  p50 "), "{report}");

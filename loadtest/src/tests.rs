@@ -162,6 +162,16 @@ fn what_the_warm_up_charges_is_audited_and_not_measured() {
     assert!(audit.agrees, "{audit}");
 }
 
+#[test]
+fn a_storm_needs_a_clock_that_can_be_moved_and_says_so_before_anything_is_made() {
+    let runtime = runtime();
+    let (target, bar) = (runtime.block_on(server(false)), ProgressBar::hidden());
+    let prepared = runtime.block_on(target.prepare(&small("storm"), &bar));
+    let refused = prepared.err().expect("time goes by itself there").to_string();
+    assert!(refused.contains("`farebox serve --test-clock`"), "{refused}");
+    assert_eq!((bar.length(), bar.position()), (None, 0));
+}
+
 /// Passes everything on, with this put in the place of that in the answers.
 async fn lie(listener: TcpListener, truth: SocketAddr, (that, this): (&'static str, &'static str)) {
     while let Ok((mut client, _)) = listener.accept().await {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Uri};
+use hyper::http::response::Parts;
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use indicatif::ProgressBar;
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
@@ -45,6 +46,9 @@ impl Http {
             return Prepared::new(self.clone(), headers, &profile.world, &setting, instances);
         }
         let mut maker = Maker::new(self, headers.clone(), profile, &setting);
+        if profile.world.storm {
+            maker.administration.check_clock().await?;
+        }
         maker.make_tables().await?;
         if maker.has_components {
             maker.make_product().await?;
@@ -101,17 +105,38 @@ impl Administration {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Bytes, Anything> {
-        let bytes = body.map(Value::to_string).unwrap_or_default();
-        let mut request = Request::new(Full::new(bytes.into()));
-        *request.uri_mut() = Uri::try_from(path)?;
-        *request.headers_mut() = self.headers.clone();
         let wanted = format!("{method} {path}");
-        *request.method_mut() = method;
-        let (head, body) = self.client.call(request).await?;
+        let (head, body) = self.ask(method, path, body).await?;
         if head.status.is_success() {
             return Ok(body);
         }
         Err(format!("{wanted}: {}: {}", head.status, String::from_utf8_lossy(&body)).into())
+    }
+
+    /// Asks, and reads the answer.
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(Parts, Bytes), Anything> {
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let mut request = Request::new(Full::new(bytes.into()));
+        *request.uri_mut() = Uri::try_from(path)?;
+        *request.headers_mut() = self.headers.clone();
+        *request.method_mut() = method;
+        self.client.call(request).await
+    }
+
+    /// Whether time there is ours to move: a storm needs that.
+    async fn check_clock(&mut self) -> Result<(), Anything> {
+        let (head, _) = self.ask(Method::GET, "/test/clock", None).await?;
+        if head.status == StatusCode::NOT_FOUND {
+            return Err("a storm moves the server's time on: start it by `farebox serve \
+                        --test-clock`, on a new directory"
+                .into());
+        }
+        Ok(())
     }
 }
 
@@ -277,8 +302,6 @@ impl Prepared {
     /// If the server's time is not ours to move.
     pub async fn advance(&self, ms: u64) -> Result<(), Anything> {
         let body = json!({ "advance": ms });
-        let moved = self.administration().call(Method::POST, "/test/clock", Some(&body)).await;
-        moved.map_err(|error| format!("is the server started with --test-clock? {error}"))?;
-        Ok(())
+        self.administration().call(Method::POST, "/test/clock", Some(&body)).await.map(drop)
     }
 }
