@@ -17,14 +17,12 @@ use crate::machine::own_cpu_time;
 use crate::measure::{Charged, Measured};
 use crate::profile::Profile;
 use crate::target::paid::CHARGE_PERIOD_MS;
-use crate::target::{Connection, Outcome, Prepared};
+use crate::target::{ANSWER_WITHIN, Connection, Outcome, Prepared};
 use crate::workload::{Odds, Operation, Workload};
 
 #[cfg(test)]
 mod tests;
 
-/// Who has no answer by then is not going to get one.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How often the progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 

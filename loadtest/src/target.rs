@@ -13,9 +13,11 @@ mod setting;
 
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use crate::Anything;
 use crate::audit::Taken;
@@ -24,6 +26,9 @@ use crate::measure::Charged;
 use crate::profile::Profile;
 use crate::workload::Operation;
 use http::Http;
+
+/// Who has no answer by then is not going to get one.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +132,27 @@ impl Target {
 /// What addresses there are.
 pub const TARGETS: &str = "http://HOST:PORT, noop://HOST:PORT, embedded, redis://HOST:PORT, \
                            postgres://USER@HOST:PORT/DATABASE[?procedure]";
+
+/// Waits for what a server is asked before a load and after it, and says who does not answer where.
+async fn answered<T, E: Into<Anything>>(
+    whom: &str,
+    place: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Anything> {
+    let why = match timeout(ANSWER_WITHIN, answer).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => format!(": {}", with_causes(&*error.into())),
+        Err(_) => format!(" within {} s", ANSWER_WITHIN.as_secs()),
+    };
+    Err(format!("no {whom} answers at {place}{why}").into())
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = causes.map(|error| error.to_string().trim().replace('\n', ", "));
+    causes.collect::<Vec<_>>().join(": ")
+}
 
 fn resolved(place: &str) -> Result<std::net::SocketAddr, Anything> {
     let mut found = place.trim_end_matches('/').to_socket_addrs()?;

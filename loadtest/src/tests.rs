@@ -172,6 +172,21 @@ fn a_storm_needs_a_clock_that_can_be_moved_and_says_so_before_anything_is_made()
     assert_eq!((bar.length(), bar.position()), (None, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_for_ever() {
+    let (_silent, address) = listener().await; // Connections are made, and never accepted.
+    for (target, whom, place) in [
+        (format!("http://{address}"), "farebox", address.to_string()),
+        (format!("redis://{address}"), "Redis", address.to_string()),
+        (format!("postgres://me@{address}/db"), "PostgreSQL", format!("{address}/db")),
+    ] {
+        let target = Target::new(&target, Some("a token".to_owned())).expect("a target");
+        let prepared = target.prepare(&small("canonical"), &ProgressBar::hidden()).await;
+        let said = prepared.err().expect("nobody answers").to_string();
+        assert_eq!(said, format!("no {whom} answers at {place} within 60 s"));
+    }
+}
+
 /// Passes everything on, with this put in the place of that in the answers.
 async fn lie(listener: TcpListener, truth: SocketAddr, (that, this): (&'static str, &'static str)) {
     while let Ok((mut client, _)) = listener.accept().await {

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::Anything;
 use crate::audit::Taken;
-use crate::profile::Profile;
-use crate::target::Outcome;
+use crate::profile::{Profile, World};
 use crate::target::peers::{self, Request};
+use crate::target::{Outcome, answered};
 use crate::workload::Operation;
 
 /// The tables of a world and the procedure.
@@ -30,13 +30,20 @@ const FILL: &str = "
 
 /// A world that was made there.
 pub struct Prepared {
-    config: Config,
+    server: Server,
     /// Where its tables are found.
     schema: String,
     charge: &'static str,
     request: Request,
     /// What the line items of each instance had at first.
     line_items: Vec<u64>,
+}
+
+/// Where it is.
+struct Server {
+    config: Config,
+    /// Host, port and database, for people.
+    place: String,
 }
 
 /// One caller.
@@ -55,19 +62,27 @@ pub async fn prepare(url: &str, profile: &Profile) -> Result<Prepared, Anything>
         Some(url) => (url, PROCEDURE),
         None => (url, STATEMENT),
     };
-    let config: Config = url.parse()?;
-    let client = open(&config).await?;
+    let place = url.rsplit_once('@').or(url.split_once("://")).map_or(url, |(_, place)| place);
+    let server = Server { config: url.parse()?, place: place.to_owned() };
+    let client = server.open().await?;
+    let schema = answered("PostgreSQL", place, make(&client, &profile.world)).await?;
+    let line_items = profile.world.line_items.clone();
+    Ok(Prepared { server, schema, charge, request, line_items })
+}
+
+/// Makes the tables of a world, and says in which schema.
+async fn make(client: &Client, world: &World) -> Result<String, Anything> {
     client.batch_execute("CREATE SEQUENCE IF NOT EXISTS world").await?;
     let number: i64 = client.query_one("SELECT nextval('world')", &[]).await?.try_get(0)?;
     let schema = format!("world_{number}");
     let make = format!("CREATE SCHEMA {schema}; SET search_path TO {schema}; {SCHEMA}");
     client.batch_execute(&make).await?;
-    let instances = i32::try_from(profile.world.instances)?;
-    let line_items = profile.world.line_items.clone();
-    let left = line_items.iter().map(|left| i64::try_from(*left)).collect::<Result<Vec<_>, _>>()?;
-    client.execute(FILL, &[&instances, &left]).await?;
+    let instances = i32::try_from(world.instances)?;
+    let line_items = world.line_items.iter().map(|left| i64::try_from(*left));
+    let line_items = line_items.collect::<Result<Vec<_>, _>>()?;
+    client.execute(FILL, &[&instances, &line_items]).await?;
     client.batch_execute("ANALYZE line_item").await?;
-    Ok(Prepared { config, schema, charge, request, line_items })
+    Ok(schema)
 }
 
 impl Prepared {
@@ -80,7 +95,7 @@ impl Prepared {
     }
 
     async fn open(&self) -> Result<(Client, Statement), Anything> {
-        let client = open(&self.config).await?;
+        let client = self.server.open().await?;
         client.batch_execute(&format!("SET search_path TO {}", self.schema)).await?;
         let statement = client.prepare(self.charge).await?;
         Ok((client, statement))
@@ -91,10 +106,10 @@ impl Prepared {
     /// # Errors
     /// If PostgreSQL does not say.
     pub async fn used(&self) -> Result<Taken, Anything> {
-        let client = open(&self.config).await?;
-        let schema = &self.schema;
+        let (client, schema) = (self.server.open().await?, &self.schema);
         let used = format!("SELECT id, used FROM {schema}.line_item ORDER BY instance, place");
-        let (rows, mut taken) = (client.query(&used, &[]).await?, Taken::default());
+        let rows = answered("PostgreSQL", &self.server.place, client.query(&used, &[])).await?;
+        let mut taken = Taken::default();
         for instance in rows.chunks(self.line_items.len()) {
             let mut line_items = Vec::with_capacity(instance.len());
             for (row, had) in instance.iter().zip(&self.line_items) {
@@ -132,9 +147,12 @@ impl Connection {
     }
 }
 
-/// A client, with its connection served by a task of this runtime.
-async fn open(config: &Config) -> Result<Client, Anything> {
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(connection); // What ends it, its client is told.
-    Ok(client)
+impl Server {
+    /// A client, with its connection served by a task of this runtime.
+    async fn open(&self) -> Result<Client, Anything> {
+        let connected = self.config.connect(NoTls);
+        let (client, connection) = answered("PostgreSQL", &self.place, connected).await?;
+        tokio::spawn(connection); // What ends it, its client is told.
+        Ok(client)
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionAddr, ValueCodec, cmd, from_redis_value};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ValueCodec, cmd, from_redis_value};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 use uuid::Uuid;
@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::Profile;
-use crate::target::Outcome;
 use crate::target::peers::{self, Request};
+use crate::target::{Outcome, answered};
 use crate::workload::Operation;
 
 const SCRIPT: &str = include_str!("redis.lua");
@@ -53,9 +53,11 @@ pub async fn prepare(url: &str, profile: &Profile) -> Result<Prepared, Anything>
         return Err(format!("`{url}` is not redis://HOST:PORT").into());
     };
     let address = format!("{host}:{port}");
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let number: u64 = cmd("INCR").arg("worlds").query_async(&mut connection).await?;
-    let script_sha = cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
+    let mut connection = administration(&client, &address).await?;
+    let mut begin = redis::pipe();
+    begin.cmd("INCR").arg("worlds").cmd("SCRIPT").arg("LOAD").arg(SCRIPT);
+    let begun = answered("Redis", &address, begin.query_async(&mut connection));
+    let (number, script_sha): (u64, String) = begun.await?;
     let (prefix, packed) = (format!("world:{number}"), Vec::new());
     let line_items = profile.world.line_items.clone();
     let mut world = Prepared { client, address, prefix, script_sha, request, packed, line_items };
@@ -79,14 +81,15 @@ impl Prepared {
     /// # Errors
     /// If Redis does not say.
     pub async fn used(&self) -> Result<Taken, Anything> {
-        let mut connection = self.client.get_multiplexed_async_connection().await?;
+        let mut connection = administration(&self.client, &self.address).await?;
         let mut taken = Taken::default();
         for instance in 0..self.packed.len() {
             let places = 0..self.line_items.len();
             let names: Vec<_> = places.map(|place| name(instance, place)).collect();
             let mut asked = cmd("HMGET");
             asked.arg(self.key("left", instance)).arg(&names);
-            let left: Vec<i64> = asked.query_async(&mut connection).await?;
+            let left = answered("Redis", &self.address, asked.query_async(&mut connection));
+            let left: Vec<i64> = left.await?;
             let line_items = names.into_iter().zip(&self.line_items).zip(left);
             taken.add(line_items.map(|((name, had), left)| {
                 (name, *had, (i128::from(*had) - i128::from(left)) * 1_000_000)
@@ -112,7 +115,7 @@ impl Prepared {
             pipe.cmd("RPUSH").arg(self.key("order", instance)).arg(&id);
             pipe.cmd("HSET").arg(self.key("left", instance)).arg(&id).arg(*tokens);
         }
-        pipe.exec_async(connection).await?;
+        answered("Redis", &self.address, pipe.exec_async(connection)).await?;
         self.packed.push(self.command(instance, None));
         Ok(())
     }
@@ -134,6 +137,14 @@ impl Prepared {
         command.arg(request.cost_tokens).arg(&request.logged).arg(KEPT_SECONDS);
         command.get_packed_command()
     }
+}
+
+/// A connection for what is asked before a load and after it. It waits for as long as we do.
+async fn administration(client: &Client, address: &str) -> Result<MultiplexedConnection, Anything> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let config = config.set_connection_timeout(None);
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    answered("Redis", address, connection).await
 }
 
 /// What a line item is called.

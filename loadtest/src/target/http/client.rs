@@ -67,8 +67,7 @@ impl Client {
 
 impl Link {
     async fn new(address: SocketAddr) -> Result<Link, Anything> {
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|error| format!("{address}: {error}"))?;
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, transport) = http1::handshake(TokioIo::new(stream)).await?;
         Ok(Link { sender, transport: Box::pin(transport) })

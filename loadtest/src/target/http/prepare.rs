@@ -18,6 +18,7 @@ use super::{Http, Instance, Prepared, read};
 use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::{Profile, Requested, World};
+use crate::target::answered;
 use crate::target::setting::{
     COMPONENT_TOKENS, COMPONENTS, EFFECTIVE_FROM_MS, FILLER, LEASE_S, Setting, TABLE_VERSION,
 };
@@ -94,10 +95,17 @@ impl Http {
 /// A connection of administration.
 struct Administration {
     client: Client,
+    /// Where it leads to.
+    place: String,
     headers: HeaderMap,
 }
 
 impl Administration {
+    fn new(http: &Http, headers: HeaderMap) -> Administration {
+        let (client, place) = (Client::new(http.address), http.address.to_string());
+        Administration { client, place, headers }
+    }
+
     /// Asks for something that has to succeed.
     async fn call(
         &mut self,
@@ -125,7 +133,7 @@ impl Administration {
         *request.uri_mut() = Uri::try_from(path)?;
         *request.headers_mut() = self.headers.clone();
         *request.method_mut() = method;
-        self.client.call(request).await
+        answered("farebox", &self.place, self.client.call(request)).await
     }
 
     /// Whether time there is ours to move: a storm needs that.
@@ -150,7 +158,7 @@ struct Maker {
 impl Maker {
     fn new(http: &Http, headers: HeaderMap, profile: &Profile, setting: &Arc<Setting>) -> Maker {
         Maker {
-            administration: Administration { client: Client::new(http.address), headers },
+            administration: Administration::new(http, headers),
             setting: Arc::clone(setting),
             has_components: profile.mix.components > 0,
         }
@@ -275,8 +283,7 @@ impl Prepared {
     }
 
     fn administration(&self) -> Administration {
-        let (client, headers) = (Client::new(self.http.address), self.headers.clone());
-        Administration { client, headers }
+        Administration::new(&self.http, self.headers.clone())
     }
 
     /// See [`crate::target::Prepared::used`].
