@@ -7,12 +7,13 @@ mod figures;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::Args;
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
@@ -61,14 +62,14 @@ const PARTS: [&str; 3] = ["targets", "comparison", "offered-load"];
 #[derive(Args)]
 pub struct Compare {
     /// How long each run is measured.
-    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
-    seconds: u64,
+    #[arg(long, default_value = "3", value_name = "SECONDS")]
+    seconds: NonZero<u64>,
     /// How often everything is run; what counts are medians.
-    #[arg(long, default_value_t = 3, value_name = "NUMBER", value_parser = value_parser!(u64).range(1..))]
-    rounds: u64,
+    #[arg(long, default_value = "3", value_name = "NUMBER")]
+    rounds: NonZero<u64>,
     /// How many connections ask at once.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256", value_name = "NUMBERS")]
-    connections: Vec<usize>,
+    connections: Vec<NonZero<usize>>,
     /// The document whose generated parts are written anew; charts go to a directory of its name.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -85,16 +86,17 @@ impl Compare {
         KINDS.into_iter().try_for_each(Kind::check)?;
         let machine = Machine::here(&std::env::temp_dir())?;
         machine.check_disk()?;
-        let rounds: Vec<Vec<Case>> = (0..self.rounds).map(|round| self.cases(round)).collect();
+        let rounds: Vec<Vec<Case>> =
+            (0..self.rounds.get()).map(|round| self.cases(round)).collect();
         let runs = rounds.iter().map(Vec::len).sum();
-        let each = Duration::from_secs(self.seconds) + WARM_UP + RUN_OVERHEAD;
-        let overhead = ROUND_OVERHEAD * u32::try_from(self.rounds)? + LONG;
+        let each = Duration::from_secs(self.seconds.get()) + WARM_UP + RUN_OVERHEAD;
+        let overhead = ROUND_OVERHEAD * u32::try_from(self.rounds.get())? + LONG;
         let minutes = (each * u32::try_from(runs)? + overhead).as_secs().div_ceil(60);
         println!("{machine}");
         println!("{runs} runs in {} rounds: about {minutes} minutes", self.rounds);
         let (mut results, mut run) = (Results::default(), 0);
         for cases in rounds {
-            let mut under_way = Round::start(self.seconds)?;
+            let mut under_way = Round::start(self.seconds.get())?;
             for case in cases {
                 let figures = under_way.measure(case, &results)?;
                 results.add(case, figures);
@@ -119,11 +121,11 @@ impl Compare {
         rotate(&mut places, round);
         let mut cases = vec![Case::closed(SYNC, 1, Place::File)];
         for profile in SHARED {
-            for connections in &self.connections {
+            for connections in self.connections.iter().map(|many| many.get()) {
                 // To the no-op all of them are the same.
                 let asked =
                     places.iter().filter(|place| **place != Place::Noop || profile == "canonical");
-                cases.extend(asked.map(|place| Case::closed(profile, *connections, *place)));
+                cases.extend(asked.map(|place| Case::closed(profile, connections, *place)));
             }
         }
         cases.extend(OWN.map(|profile| Case::closed(profile, OWN_CONNECTIONS, Place::Farebox)));
@@ -136,7 +138,7 @@ impl Compare {
             rotate(&mut places, round);
             cases.extend(places.map(|place| Case { load_percent, place, ..saturated }));
         }
-        if round + 1 == self.rounds {
+        if round + 1 == self.rounds.get() {
             cases.push(Case { load_percent: Some(LONG_PERCENT), is_long: true, ..saturated });
         }
         cases
@@ -144,7 +146,8 @@ impl Compare {
 
     /// What the open loop is a share of.
     fn saturated(&self) -> Case {
-        let connections = self.connections.iter().copied().max().unwrap_or(OWN_CONNECTIONS);
+        let connections =
+            self.connections.iter().map(|many| many.get()).max().unwrap_or(OWN_CONNECTIONS);
         Case::closed("canonical", connections, Place::Farebox)
     }
 

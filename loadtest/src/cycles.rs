@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
@@ -32,8 +33,8 @@ const WARM_UP_REQUESTS: u64 = 4_000;
 #[derive(Args)]
 pub struct Cycles {
     /// How many requests are counted.
-    #[arg(long, default_value_t = 10_000, value_name = "NUMBER")]
-    requests: u64,
+    #[arg(long, default_value = "10000", value_name = "NUMBER")]
+    requests: NonZero<u64>,
     /// The document whose generated part is written anew.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -105,10 +106,10 @@ impl Cycles {
         let home = tempfile::tempdir()?;
         let machine = Machine::here(home.path())?;
         let mut counted = Counted::start(home.path())?;
-        let asked = counted.ask(self.requests);
+        let asked = counted.ask(self.requests.get());
         let stopped = counted.stop();
         let annotated = asked.and(stopped)?;
-        let table = table(&annotated, self.requests)?;
+        let table = table(&annotated, self.requests.get())?;
         println!("{table}");
         if let Some(mut document) = document {
             let head = format!("{machine}. {} requests by {CALLERS} callers.", self.requests);

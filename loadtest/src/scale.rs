@@ -7,6 +7,7 @@ mod start;
 mod table;
 mod world;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,13 +35,13 @@ pub struct Scale {
     /// The most line items, and live sessions; five times and ten times as many records in the
     /// longest journals. The default takes about half an hour; 1000, at half a second each, a
     /// minute.
-    #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER")]
-    largest: usize,
+    #[arg(long, default_value = "1000000", value_name = "NUMBER")]
+    largest: NonZero<usize>,
     /// Callers who each wait for their answer before they ask again.
-    #[arg(long, default_value_t = 64, value_name = "NUMBER")]
-    callers: usize,
+    #[arg(long, default_value = "64", value_name = "NUMBER")]
+    callers: NonZero<usize>,
     /// How long the cost of a request is measured at each point.
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = some_time)]
     seconds: f64,
     /// The document whose generated part is written anew; charts go to a directory of its name.
     #[arg(long, value_name = "FILE")]
@@ -77,6 +78,15 @@ impl Plan {
     }
 }
 
+/// Seconds, some at least.
+fn some_time(text: &str) -> Result<f64, Anything> {
+    let seconds = text.parse()?;
+    match Duration::try_from_secs_f64(seconds)?.is_zero() {
+        true => Err("nothing is measured in no time".into()),
+        false => Ok(seconds),
+    }
+}
+
 impl Scale {
     /// Measures every series, and writes the tables and charts.
     ///
@@ -90,8 +100,8 @@ impl Scale {
         println!("{machine}");
         let style = ProgressStyle::with_template("{msg}: {human_pos} of {human_len}, {eta} left")?;
         let plan = Plan {
-            largest: self.largest.max(1),
-            callers: self.callers.max(1),
+            largest: self.largest.get(),
+            callers: self.callers.get(),
             lasting: Duration::try_from_secs_f64(self.seconds)?,
             snapshot_every: SNAPSHOT_EVERY,
             progress: ProgressBar::new(0).with_style(style),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::Anything;
 use crate::audit::Taken;
@@ -29,6 +29,9 @@ use http::Http;
 
 /// Who has no answer by then is not going to get one.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long nobody is asked who could not be reached: again at once would take a core for nothing.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,11 +236,15 @@ impl Prepared {
 impl Connection {
     /// Asks, and waits for what comes of it. A connection that broke is made again by the next.
     pub async fn ask(&mut self, operation: Operation) -> Outcome {
-        match self {
+        let outcome = match self {
             Connection::Http(http) => http.ask(operation).await,
             Connection::Embedded(embedded) => embedded.ask(operation).await,
             Connection::Redis(redis) => redis.ask(operation).await,
             Connection::Postgres(postgres) => postgres.ask(operation).await,
+        };
+        if outcome == Outcome::Unreached {
+            sleep(AGAIN_AFTER).await;
         }
+        outcome
     }
 }

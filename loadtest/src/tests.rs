@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser as _;
+use clap::error::ErrorKind;
 use farebox::auth::{Role, TokenRequest, Verifier, generate_key_pair, sign};
 use farebox::broker::{Broker, Options};
 use farebox::domain::keys::{KeyClass, NewKey};
@@ -14,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+use crate::Arguments;
 use crate::audit::Audit;
 use crate::driver::{Arrival, Lasting, Load};
 use crate::measure::{Charged, Measured};
@@ -163,6 +166,33 @@ fn what_the_warm_up_charges_is_audited_and_not_measured() {
 }
 
 #[test]
+fn nothing_is_measured_by_nobody_or_in_no_time() {
+    for line in [
+        "run hot embedded --connections 0",
+        "run hot embedded --threads 0",
+        "run hot embedded --per-second 0",
+        "run hot embedded --seconds 0",
+        "run hot embedded --requests 0",
+        "compare --connections 0",
+        "compare --connections 16,0",
+        "compare --seconds 0",
+        "compare --rounds 0",
+        "scale --largest 0",
+        "scale --callers 0",
+        "scale --seconds 0",
+        "scale --seconds NaN",
+        "scale --seconds=-1",
+        "cycles --requests 0",
+        "timing --pairs 0",
+        "timing --objects 0",
+    ] {
+        let refused = Arguments::try_parse_from(["it"].into_iter().chain(line.split(' ')));
+        let refused = refused.err().map(|error| error.kind());
+        assert_eq!(refused, Some(ErrorKind::ValueValidation), "{line}");
+    }
+}
+
+#[test]
 fn a_storm_needs_a_clock_that_can_be_moved_and_says_so_before_anything_is_made() {
     let runtime = runtime();
     let (target, bar) = (runtime.block_on(server(false)), ProgressBar::hidden());
@@ -184,6 +214,40 @@ async fn nobody_is_waited_for_for_ever() {
         let prepared = target.prepare(&small("canonical"), &ProgressBar::hidden()).await;
         let said = prepared.err().expect("nobody answers").to_string();
         assert_eq!(said, format!("no {whom} answers at {place} within 60 s"));
+    }
+}
+
+/// Says this to whoever comes, and hangs up.
+async fn chatter(listener: TcpListener, says: &'static str) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let _ = client.read(&mut [0; 1_024]).await;
+        let _ = client.write_all(says.as_bytes()).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_somebody_else_is_told_apart_from_who_is_not_there() {
+    let web = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    for (kind, says, whom) in [
+        ("http", "-ERR unknown command\r\n", "farebox"),
+        ("redis", web, "Redis"),
+        ("postgres", web, "PostgreSQL"),
+        ("postgres", "-ERR unknown command\r\n", "PostgreSQL"),
+    ] {
+        let (listener, address) = listener().await;
+        let target = format!("{kind}://{address}");
+        let target = Target::new(&target, Some("a token".to_owned())).expect("a target");
+        let (profile, hidden) = (small("canonical"), ProgressBar::hidden());
+        let chatter = tokio::spawn(chatter(listener, says));
+        let mistaken = target.prepare(&profile, &hidden).await.err().expect("it is another");
+        chatter.abort();
+        let _ = chatter.await; // Now nobody listens.
+        let absent = target.prepare(&profile, &hidden).await.err().expect("nobody is there");
+        let [mistaken, absent] = [mistaken, absent].map(|error| error.to_string());
+        let begins = format!("no {whom} answers at {address}: ");
+        assert!(mistaken.starts_with(&begins) && !mistaken.contains('\n'), "{mistaken}");
+        assert!(absent.starts_with(&begins) && absent.contains("refused"), "{absent}");
+        assert!(!mistaken.contains("refused"), "{mistaken}");
     }
 }
 

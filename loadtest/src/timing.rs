@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,11 +33,11 @@ const OF_SESSION: &str = r#"{"rollbackOnDeny":true,"requester":{"type":"user","v
 #[derive(Args)]
 pub struct Timing {
     /// Pairs of each call.
-    #[arg(long, default_value_t = 10_000)]
-    pairs: usize,
+    #[arg(long, default_value = "10000")]
+    pairs: NonZero<usize>,
     /// Foreign instances, and foreign sessions: each is asked for in turn, and as many unknown ones.
-    #[arg(long, default_value_t = 100)]
-    objects: usize,
+    #[arg(long, default_value = "100")]
+    objects: NonZero<usize>,
     /// Repeats the order of the pairs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -118,9 +119,7 @@ impl Timing {
 }
 
 fn measure(Timing { pairs, objects, seed }: Timing) -> Result<ExitCode, Anything> {
-    if pairs == 0 || objects == 0 {
-        return Err("`--pairs` and `--objects` must be at least 1".into());
-    }
+    let (pairs, objects) = (pairs.get(), objects.get());
     let home = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let world = runtime.block_on(World::new(Options::directory(home.path()), objects))?;

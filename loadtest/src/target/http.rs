@@ -33,9 +33,6 @@ pub struct Http {
     pub token: Option<String>,
 }
 
-/// How long nobody is asked who could not be reached.
-const AGAIN_AFTER: Duration = Duration::from_millis(10);
-
 /// A world that a server holds, and every request that does not depend on an answer.
 pub struct Prepared {
     http: Http,
@@ -127,7 +124,6 @@ impl Connection {
             }
         }
         if self.client.reach().await.is_err() {
-            tokio::time::sleep(AGAIN_AFTER).await; // Not again at once: it takes a core for nothing.
             return Outcome::Unreached;
         }
         let sent = Instant::now();

@@ -131,6 +131,20 @@ async fn postgresql_charges_once_splits_and_runs_dry() {
     }
 }
 
+#[tokio::test]
+async fn who_has_died_is_unreached_once_the_connection_is_known_to_be_broken() {
+    for server in [Kind::Redis, Kind::Postgres].into_iter().filter_map(server) {
+        let url = server.url();
+        let target = Target::new(&url, None).unwrap();
+        let prepared = target.prepare(&profile(), &ProgressBar::hidden()).await.unwrap();
+        let mut connection = prepared.connect(0, 0).await.unwrap();
+        drop(server);
+        let mut asked = async || connection.ask(Operation::OneOff { instance: 0 }).await;
+        assert_eq!(asked().await, Outcome::Unknown, "{url}: it may have arrived");
+        assert_eq!(asked().await, Outcome::Unreached, "{url}");
+    }
+}
+
 /// PostgreSQL tells of its syncs about once a second, and CPU time is counted in steps of 10 ms.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 

@@ -128,8 +128,19 @@ impl Connection {
         let Operation::OneOff { instance } = operation else {
             return Outcome::Failed; // No profile that was prepared has any other.
         };
+        if self.reach().await.is_err() {
+            return Outcome::Unreached;
+        }
         let key = self.prepared.request.key();
         peers::outcome(self.charge(instance, key).await)
+    }
+
+    /// Makes a connection where there is none.
+    async fn reach(&mut self) -> Result<(), Anything> {
+        if self.client.is_none() {
+            self.client = Some(self.prepared.open().await?);
+        }
+        Ok(())
     }
 
     /// Charges an instance once, under a key if there is one, and says what was taken from which
