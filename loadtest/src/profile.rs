@@ -197,3 +197,44 @@ impl World {
         self.requested.iter().map(|item| i128::from(item.count * item.rate) * 1_000_000).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What users read.
+    const README: &str = include_str!("../README.md");
+
+    /// The fields of a table, as serde lists them where it meets one that is none.
+    fn fields<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let refused = toml::from_str::<T>("nonsense = 1").err().expect("no such field");
+        let refused = refused.to_string();
+        let (_, listed) = refused.split_once("expected one of ").expect("a list");
+        listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_field_of_a_profile_is_in_the_table_that_users_read() {
+        let tables = [
+            ("", fields::<Profile>()),
+            ("world.", fields::<World>()),
+            ("world.requested.", fields::<Requested>()),
+            ("mix.", fields::<Mix>()),
+        ];
+        let (_, table) = README.split_once("| Field | Default |").expect("the table");
+        let (table, _) = table.split_once("\n\n").expect("its end");
+        let mut rows = 0;
+        for (within, fields) in tables {
+            assert!(fields.len() >= 5, "{within}: {fields:?}");
+            for field in fields {
+                let row = match field.as_str() {
+                    "world" | "mix" => format!("\n| **`[{field}]`** | "),
+                    _ => format!("\n| `{within}{field}` | "),
+                };
+                assert_eq!(table.matches(&row).count(), 1, "{row}");
+                rows += 1;
+            }
+        }
+        assert_eq!(table.matches("\n| ").count(), rows, "no row is of a field that is gone");
+    }
+}
