@@ -11,6 +11,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -18,7 +19,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use self::figures::{Case, Figures, Place, Results};
-use self::tables::{CALLERS, GROUP_COMMIT, SYNC};
+use self::tables::{CALLERS, GROUP_COMMIT, SYNC, SYNC_BESIDE};
 use crate::Anything;
 use crate::audit::Audit;
 use crate::chart::{self, Axis};
@@ -38,8 +39,9 @@ const OWN_CONNECTIONS: usize = 64;
 /// Shares of the saturation at which latency is measured, in percent.
 const LOADS_PERCENT: [u32; 11] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110];
 const KINDS: [Kind; 5] = [Kind::Noop, Kind::Farebox, Kind::Unsynced, Kind::Redis, Kind::Postgres];
-/// The one load that is asked for longer, in its last round: snapshot passes come every 10 s.
-const LONG_PERCENT: u32 = 50;
+/// The load that has a target. In the last round it is asked once more, for longer: snapshot passes
+/// come every 10 s.
+const HALF_PERCENT: u32 = 50;
 const LONG: Duration = Duration::from_secs(30);
 /// Up to this share of the saturation what is due is sent: nearer to it a machine that is slower for a
 /// moment has a backlog, which the table shows.
@@ -52,6 +54,8 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// What a run takes besides, and what the servers of a round take to start and stop.
 const RUN_OVERHEAD: Duration = Duration::from_millis(500);
 const ROUND_OVERHEAD: Duration = Duration::from_secs(15);
+/// Beside a load a file is synced about as often as farebox syncs under it.
+const SYNC_EVERY: Duration = Duration::from_millis(1);
 const SEED: u64 = 1;
 const LOAD_CHART: &str = "offered-load.svg";
 const LOAD_TITLE: &str = "Latency of a durable one-off against offered load";
@@ -138,8 +142,10 @@ impl Compare {
             rotate(&mut places, round);
             cases.extend(places.map(|place| Case { load_percent, place, ..saturated }));
         }
+        let (load_percent, place) = (Some(HALF_PERCENT), Place::Noop);
+        cases.push(Case { profile: SYNC_BESIDE, load_percent, place, ..saturated });
         if round + 1 == self.rounds.get() {
-            cases.push(Case { load_percent: Some(LONG_PERCENT), is_long: true, ..saturated });
+            cases.push(Case { load_percent: Some(HALF_PERCENT), is_long: true, ..saturated });
         }
         cases
     }
@@ -216,9 +222,16 @@ impl Round {
         rustix::fs::sync(); // What others wrote is not to be written in the time of this one.
         match case.profile {
             SYNC => {
-                let latency = machine::sync_latency(&home, self.lasting)?;
-                let per_second = latency.len() as f64 / self.lasting.as_secs_f64();
-                Ok(Figures { per_second, ..Figures::latency(&latency) })
+                let latency = machine::sync_latency(&home, Duration::ZERO, self.lasting)?;
+                Ok(Figures::of_syncs(&latency, self.lasting))
+            }
+            SYNC_BESIDE => {
+                let lasting = WARM_UP + self.lasting;
+                let syncs =
+                    thread::spawn(move || machine::sync_latency(&home, SYNC_EVERY, lasting));
+                self.ask(Case { profile: "canonical", ..case }, results)?;
+                let latency = syncs.join().map_err(|_| "who syncs a file panicked")??;
+                Ok(Figures::of_syncs(&latency, lasting))
             }
             GROUP_COMMIT => {
                 // Bytes of a record with its share of what a batch has besides.
@@ -246,7 +259,7 @@ impl Round {
             }
         }
         self.awake = Some(asked);
-        std::thread::sleep(AWAKENING);
+        thread::sleep(AWAKENING);
         Ok(())
     }
 
@@ -259,7 +272,7 @@ impl Round {
         let load = Load {
             arrival: arrival(case, results)?,
             connections: case.connections,
-            threads: std::thread::available_parallelism()?.get(),
+            threads: thread::available_parallelism()?.get(),
             warm_up: WARM_UP,
             lasting: Lasting::Time(lasting),
             seed: SEED,
@@ -407,8 +420,8 @@ mod tests {
         assert_eq!(places("hot"), [&peers[..], &postgres].concat());
         assert_eq!(places("canonical"), [&["no-op"], &peers[..], &postgres].concat());
         assert_eq!(places("puts"), ["farebox"]);
-        assert_eq!(compare.cases(0).len(), 1 + 6 + 5 + 5 + 3 + 2 + 22);
-        assert_eq!(compare.cases(2).len(), 1 + 6 + 5 + 5 + 3 + 2 + 22 + 1, "one is longer");
+        assert_eq!(compare.cases(0).len(), 1 + 6 + 5 + 5 + 3 + 2 + 22 + 1);
+        assert_eq!(compare.cases(2).len(), 1 + 6 + 5 + 5 + 3 + 2 + 22 + 1 + 1, "one is longer");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a comparison measures, where it belongs, and what several rounds of it come to.
 
+use std::time::Duration;
+
 use crate::measure::{Measured, median};
 use crate::servers::{Counters, Kind};
 
@@ -118,6 +120,12 @@ impl Figures {
             generator_cores: measured.generator_cpu.as_secs_f64() / lasted,
             ..Figures::latency(&measured.latency)
         }
+    }
+
+    /// Syncs of a file, over so long.
+    pub fn of_syncs(latency: &hdrhistogram::Histogram<u64>, lasting: Duration) -> Figures {
+        let per_second = latency.len() as f64 / lasting.as_secs_f64();
+        Figures { per_second, ..Figures::latency(latency) }
     }
 
     /// Latencies alone.
