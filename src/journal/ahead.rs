@@ -1,5 +1,5 @@
 //! Segments, loaded in order and checked ahead of whoever reads them: each says how its batches are
-//! sealed, so that as many are checked side by side as there are cores.
+//! sealed, so that several are checked side by side, on as many cores.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,6 +13,9 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::layout::{Batch, Found, PAGE_BYTES, Seal, SegmentHeader};
 use super::survey::{load_into, open, segment_name};
+
+/// So many at most are in memory besides the one that is read: more would only wait for that.
+const AHEAD_MAX: usize = 4;
 
 /// A segment in memory.
 pub(super) struct Segment {
@@ -61,7 +64,7 @@ pub(super) struct Ahead<'scope, 'env> {
 type Check<'scope> = Result<ScopedJoinHandle<'scope, Segment>, OpenError>;
 
 impl<'scope, 'env> Ahead<'scope, 'env> {
-    /// Begins to check as many as there are cores.
+    /// Begins to check the first of them.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         disk: &'env dyn Disk,
@@ -70,7 +73,7 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         let mut rest = segments.iter();
         let mut ahead = Ahead { scope, disk, first: rest.next(), rest, checks: VecDeque::new() };
         let cores = available_parallelism().map_or(1, NonZero::get);
-        (0..cores).for_each(|_| ahead.begin(Vec::new()));
+        (0..cores.min(AHEAD_MAX)).for_each(|_| ahead.begin(Vec::new()));
         ahead
     }
 
