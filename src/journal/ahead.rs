@@ -7,15 +7,15 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::slice;
 use std::sync::Arc;
-use std::thread::{Scope, ScopedJoinHandle, available_parallelism};
+use std::thread::{Builder, Scope, ScopedJoinHandle, available_parallelism};
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::layout::{Batch, Found, PAGE_BYTES, Seal, SegmentHeader};
 use super::survey::{load_into, open, segment_name};
 
-/// So many at most are in memory besides the one that is read: more would only wait for that.
-const AHEAD_MAX: usize = 4;
+/// Segments are loaded ahead until there are so many bytes of them, and at least one.
+const AHEAD_BYTES: usize = 64 << 20;
 
 /// A segment in memory.
 pub(super) struct Segment {
@@ -54,27 +54,30 @@ impl Segment {
 pub(super) struct Ahead<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     disk: &'env dyn Disk,
-    rest: slice::Iter<'env, SegmentHeader>,
-    /// Who looks for one batch reads no further than the first: it is checked as it is read.
+    /// Who looks for one batch reads no further than the first: nothing is loaded ahead of it, and
+    /// it is checked as it is read.
     first: Option<&'env SegmentHeader>,
-    checks: VecDeque<(&'env SegmentHeader, Check<'scope>)>,
+    rest: slice::Iter<'env, SegmentHeader>,
+    checks: VecDeque<(&'env SegmentHeader, Result<Check<'scope>, OpenError>)>,
+    most: usize,
 }
 
-/// A segment that is being checked, or could not be loaded.
-type Check<'scope> = Result<ScopedJoinHandle<'scope, Segment>, OpenError>;
+/// A segment that is being checked.
+struct Check<'scope> {
+    bytes: usize,
+    thread: ScopedJoinHandle<'scope, Segment>,
+}
 
 impl<'scope, 'env> Ahead<'scope, 'env> {
-    /// Begins to check the first of them.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         disk: &'env dyn Disk,
         segments: &'env [SegmentHeader],
     ) -> Ahead<'scope, 'env> {
         let mut rest = segments.iter();
-        let mut ahead = Ahead { scope, disk, first: rest.next(), rest, checks: VecDeque::new() };
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        (0..cores.min(AHEAD_MAX)).for_each(|_| ahead.begin(Vec::new()));
-        ahead
+        // One is waited for while the others keep the cores busy.
+        let most = available_parallelism().map_or(1, NonZero::get) + 1;
+        Ahead { scope, disk, first: rest.next(), rest, checks: VecDeque::new(), most }
     }
 
     /// The next one, in exchange for the memory of one that was read. A failure to load it is told
@@ -86,16 +89,30 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         if let Some(first) = self.first.take() {
             return Some((first, Segment::load(self.disk, first, spare)));
         }
-        let (header, check) = self.checks.pop_front()?;
         self.begin(spare);
-        let ended = check.map(ScopedJoinHandle::join);
+        let (header, check) = self.checks.pop_front()?;
+        let ended = check.map(|check| check.thread.join());
         Some((header, ended.map(|ended| ended.unwrap_or_else(|panic| resume_unwind(panic)))))
     }
 
-    fn begin(&mut self, bytes: Vec<u8>) {
-        let Some(header) = self.rest.next() else { return };
-        let (loaded, seal) = (Segment::load(self.disk, header, bytes), header.seal());
-        let check = loaded.map(|segment| self.scope.spawn(move || segment.check(seal)));
-        self.checks.push_back((header, check));
+    fn begin(&mut self, mut spare: Vec<u8>) {
+        let bytes =
+            |(_, check): &(_, Result<Check<'_>, _>)| check.as_ref().map_or(0, |it| it.bytes);
+        while self.checks.len() < self.most
+            && self.checks.iter().map(bytes).sum::<usize>() < AHEAD_BYTES
+        {
+            let Some(header) = self.rest.next() else { return };
+            let check = self.check(header, std::mem::take(&mut spare));
+            self.checks.push_back((header, check));
+        }
+    }
+
+    fn check(&self, header: &SegmentHeader, spare: Vec<u8>) -> Result<Check<'scope>, OpenError> {
+        let segment = Segment::load(self.disk, header, spare)?;
+        let (bytes, seal) = (segment.bytes.len(), header.seal());
+        let thread = Builder::new().name("journal-check".to_owned());
+        let thread = thread.spawn_scoped(self.scope, move || segment.check(seal));
+        let thread = thread.map_err(OpenError::io(&segment_name(header.index)))?;
+        Ok(Check { bytes, thread })
     }
 }

@@ -305,11 +305,11 @@ impl<'a> Batch<'a> {
     }
 
     /// The batch that was found at the start of `bytes`.
-    pub(super) fn again(found: &Found, bytes: &'a [u8]) -> Result<Batch<'a>, &'static str> {
+    pub(super) fn again(found: &Found, bytes: &'a [u8]) -> Batch<'a> {
         let bytes = bytes.get(..found.length);
         let body = bytes.and_then(|bytes| bytes.get(BATCH_HEADER_BYTES..)?.get(..found.body_bytes));
-        let (bytes, body) = bytes.zip(body).ok_or("a batch is not where it was found")?;
-        Ok(Batch { header: found.header, bytes, body })
+        let (bytes, body) = bytes.zip(body).expect("found in these very bytes");
+        Batch { header: found.header, bytes, body }
     }
 
     /// The records, in order.

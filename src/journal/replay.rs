@@ -175,10 +175,9 @@ pub(super) fn scan(
         }
         Ok(())
     })?;
-    if scanned.stopped {
-        return Ok(scanned);
-    }
-    if let Some(torn) = found.torn {
+    if !scanned.stopped
+        && let Some(torn) = found.torn
+    {
         let (file, bytes) = (segment_name(torn), PAGE_BYTES as u64);
         scanned.tail = Some(TornTail { file, offset: 0, bytes });
     }
@@ -217,9 +216,9 @@ impl Scanned {
                 Some(found) => Ok(found),
                 None => Batch::decode(rest, seal).map(|batch| batch.found()),
             };
-            let read = found.and_then(|found| Ok((Batch::again(&found, rest)?, found.mark())));
-            match read {
-                Ok((batch, mark)) => {
+            match found {
+                Ok(found) => {
+                    let (batch, mark) = (Batch::again(&found, rest), found.mark());
                     let (place, length) = (offset as u64, batch.length());
                     self.continues(&batch, header)
                         .map_err(|reason| OpenError::damaged(&name, place, reason))?;

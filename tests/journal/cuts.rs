@@ -1,6 +1,6 @@
 //! The tail: whatever is left of a write that had not finished is cut, and nothing else.
 
-use crate::support::*;
+use crate::support::{self, *};
 
 /// The images before and after the last batch, and where that batch lies.
 struct Torn {
@@ -12,24 +12,32 @@ struct Torn {
     kept: u64,
 }
 
-fn torn(batches: &[u64], last: u64) -> Torn {
-    let (disk, journal) = journal_with(batches);
+fn torn(segment: u64, batches: &[u64], last: u64) -> Torn {
+    let (disk, journal) = journal_in(segment, batches);
     let before = image(&disk);
     let kept = journal.last().get();
     extend(&journal, kept, &[last]);
-    let (after, file) = (image(&disk), segment(1));
+    let (after, file) = (image(&disk), support::segment(segment));
     let (start, end) = extent(&before, &after, &file);
     Torn { before, after, file, start, end, kept }
 }
 
-/// Batches before, and the last record of the torn one: batches of one and of many records, and
-/// a torn first batch.
-const CASES: [(&[u64], u64); 4] = [(&[1, 4], 5), (&[1, 4], 12), (&[], 1), (&[], 9)];
+/// In which segment, batches before, and the last record of the torn one: batches of one and of many
+/// records, and a torn first batch. The first segment is checked as it is read, others ahead.
+const CASES: [(u64, &[u64], u64); 7] = [
+    (1, &[1, 4], 5),
+    (1, &[1, 4], 12),
+    (1, &[], 1),
+    (1, &[], 9),
+    (2, &[1, 4], 5),
+    (2, &[1, 4], 12),
+    (2, &[], 9),
+];
 
 #[test]
 fn a_journal_cut_at_any_byte_of_its_last_batch_holds_exactly_the_batches_before() {
-    for (batches, last) in CASES {
-        let torn = torn(batches, last);
+    for (segment, batches, last) in CASES {
+        let torn = torn(segment, batches, last);
         let whole = torn.after[&torn.file].iter().rposition(|byte| *byte != 0).unwrap() + 1;
         for cut in torn.start..torn.end {
             let disk = with(&torn.after, &torn.file, |bytes| bytes[cut..].fill(0));
@@ -49,8 +57,8 @@ fn a_journal_cut_at_any_byte_of_its_last_batch_holds_exactly_the_batches_before(
 
 #[test]
 fn a_journal_truncated_at_any_byte_of_its_last_batch_holds_exactly_the_batches_before() {
-    for (batches, last) in CASES {
-        let torn = torn(batches, last);
+    for (segment, batches, last) in CASES {
+        let torn = torn(segment, batches, last);
         for cut in torn.start..torn.end {
             let disk = with(&torn.after, &torn.file, |bytes| bytes.truncate(cut));
             let reopened = reopen_holding(&disk, torn.kept);
@@ -61,8 +69,8 @@ fn a_journal_truncated_at_any_byte_of_its_last_batch_holds_exactly_the_batches_b
 
 #[test]
 fn a_batch_whose_beginning_never_reached_the_disk_is_cut_too() {
-    for (batches, last) in CASES {
-        let torn = torn(batches, last);
+    for (segment, batches, last) in CASES {
+        let torn = torn(segment, batches, last);
         for hole in torn.start + 1..torn.end - 8 {
             let start = torn.start;
             let disk = with(&torn.after, &torn.file, |bytes| bytes[start..hole].fill(0));
@@ -75,7 +83,7 @@ fn a_batch_whose_beginning_never_reached_the_disk_is_cut_too() {
 
 #[test]
 fn a_last_batch_with_any_bit_flipped_cannot_be_told_from_a_torn_one() {
-    let torn = torn(&[1, 4], 6);
+    let torn = torn(1, &[1, 4], 6);
     for place in torn.start..torn.end {
         let disk = with(&torn.after, &torn.file, |bytes| flip(bytes, place));
         assert!(reopen_holding(&disk, torn.kept).recovered.cut.is_some(), "place={place}");
@@ -84,7 +92,7 @@ fn a_last_batch_with_any_bit_flipped_cannot_be_told_from_a_torn_one() {
 
 #[test]
 fn garbage_behind_the_last_batch_is_cut() {
-    let torn = torn(&[1, 4], 6);
+    let torn = torn(1, &[1, 4], 6);
     let disk = with(&torn.after, &torn.file, |bytes| bytes[torn.end..].fill(0x5a));
     let tail = reopen_holding(&disk, 6).recovered.cut.expect("reported");
     assert_eq!(tail.offset, torn.end as u64);
@@ -93,7 +101,7 @@ fn garbage_behind_the_last_batch_is_cut() {
 
 #[test]
 fn after_a_cut_the_journal_goes_on_and_is_whole() {
-    let torn = torn(&[1, 4], 9);
+    let torn = torn(1, &[1, 4], 9);
     let disk = with(&torn.after, &torn.file, |bytes| bytes[torn.end - 20..].fill(0));
     let first = reopen_holding(&disk, 4);
     assert_eq!(first.recovered.epoch, 2);
@@ -106,7 +114,7 @@ fn after_a_cut_the_journal_goes_on_and_is_whole() {
 /// segment in use, and refuse.
 #[test]
 fn a_power_cut_right_after_a_cut_changes_nothing() {
-    let torn = torn(&[1, 4], 9);
+    let torn = torn(1, &[1, 4], 9);
     let disk = with(&torn.after, &torn.file, |bytes| bytes[torn.end - 20..].fill(0));
     let first = reopen_holding(&disk, 4);
     let second = reopen_holding(&disk.after_power_cut(0), 4);
@@ -117,7 +125,7 @@ fn a_power_cut_right_after_a_cut_changes_nothing() {
 /// moment would make an ordinary torn tail look like damage, and the broker would not start.
 #[test]
 fn a_torn_batch_whose_records_look_like_batches_is_still_a_tail() {
-    let foreign = torn(&[1, 4], 5);
+    let foreign = torn(1, &[1, 4], 5);
     let batch = foreign.after[&foreign.file][foreign.start..foreign.end].to_vec();
 
     let options = farebox::journal::Options { journal: 99, ..small() };
@@ -165,7 +173,7 @@ fn a_first_page_torn_at_any_byte_is_begun_again() {
 
 #[test]
 fn a_start_that_finds_nothing_torn_reports_nothing() {
-    let torn = torn(&[1, 4], 9);
+    let torn = torn(1, &[1, 4], 9);
     for files in [torn.before, torn.after] {
         let disk = farebox::journal::MemoryDisk::from_files(files);
         assert_eq!(reopen(&disk, None).unwrap().recovered.cut, None);

@@ -12,15 +12,17 @@ const DAMAGED: &str = "journal-damaged";
 
 #[test]
 fn a_flipped_bit_anywhere_in_a_batch_that_a_later_one_follows_is_refused() {
-    let (disk, journal) = journal_with(&[1]);
-    let before = image(&disk);
-    extend(&journal, 1, &[4]);
-    let (start, end) = extent(&before, &image(&disk), &segment(1));
-    extend(&journal, 4, &[5]);
-    for place in start..end {
-        let disk = with(&image(&disk), &segment(1), |bytes| flip(bytes, place));
-        let expected = (DAMAGED, segment(1), start as u64);
-        assert_eq!(refusal(&disk, None), expected, "place={place}");
+    for index in [1, 2] {
+        let (disk, journal) = journal_in(index, &[1]);
+        let before = image(&disk);
+        extend(&journal, 1, &[4]);
+        let (start, end) = extent(&before, &image(&disk), &segment(index));
+        extend(&journal, 4, &[5]);
+        for place in start..end {
+            let disk = with(&image(&disk), &segment(index), |bytes| flip(bytes, place));
+            let expected = (DAMAGED, segment(index), start as u64);
+            assert_eq!(refusal(&disk, None), expected, "place={place}");
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
-use farebox::journal::{Disk, DiskFile, Journal, JournalDown, Known, MemoryDisk, Room};
+use farebox::domain::ids::Sequence;
+use farebox::journal::{Disk, DiskFile, Journal, JournalDown, Known, MemoryDisk, Room, walk};
 
 use crate::support::*;
 
@@ -48,6 +50,8 @@ struct State {
     is_slow: bool,
     /// The next sync of this file fails, and only that.
     fail_next_sync_of: Option<String>,
+    /// Nothing but the first page of this file can be read.
+    unreadable: Option<String>,
     /// Files whose sync has failed: nobody may sync or write them again.
     poisoned: BTreeSet<String>,
     broken: Vec<String>,
@@ -150,6 +154,9 @@ impl DiskFile for FaultyFile {
         self.file.length()
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if buffer.len() > PAGE && self.disk.state().unreadable.as_deref() == Some(&self.name()) {
+            return Err(error(Kind::Eio));
+        }
         self.file.read_at(buffer, offset)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -311,6 +318,28 @@ fn what_a_restart_reads_after_a_failed_sync_is_written_again() {
     let second = reopen_holding(&disk.memory, 3);
     assert_eq!(second.recovered.epoch, 2);
     reopen_holding(&disk.memory.after_power_cut(0), 3);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_told_once_those_before_it_were_shown() {
+    let disk = FaultyDisk::default();
+    for first in [0, 3, 6] {
+        let shared = Arc::new(disk.clone());
+        let journal = reopen_with(shared, small(), None).unwrap().recovered.journal;
+        extend(&journal, first, &[first + 1, first + 3]);
+    }
+    for (index, records) in [(1, 0), (2, 3), (3, 6)] {
+        disk.state().unreadable = Some(segment(index));
+        let mut shown = Vec::new();
+        let failed = walk(&disk, Sequence::ZERO, &mut |sequence, _| {
+            shown.push(sequence.get());
+            ControlFlow::Continue(())
+        });
+        let failed = failed.unwrap_err();
+        assert_eq!(failed.code(), "journal-io");
+        assert!(failed.to_string().contains(&segment(index)), "{failed}");
+        assert_eq!(shown, (1..=records).collect::<Vec<_>>());
+    }
 }
 
 #[test]

@@ -156,6 +156,17 @@ pub(crate) fn journal_with(batches: &[u64]) -> (MemoryDisk, Journal) {
     (disk, journal)
 }
 
+/// The same, all of it in this segment: those before have no batch.
+pub(crate) fn journal_in(segment: u64, batches: &[u64]) -> (MemoryDisk, Journal) {
+    let (disk, mut journal) = journal_with(&[]);
+    for _ in 1..segment {
+        drop(journal);
+        journal = reopen_holding(&disk, 0).recovered.journal;
+    }
+    extend(&journal, 0, batches);
+    (disk, journal)
+}
+
 /// Batches that end at these records, after the record `from`.
 pub(crate) fn extend(journal: &Journal, mut from: u64, batches: &[u64]) {
     for last in batches {

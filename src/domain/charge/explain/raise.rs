@@ -17,10 +17,14 @@ use crate::domain::tokens::Tokens;
 
 /// The most that a quantity or an allocation can be raised to: 2^63 - 1, as they are sent.
 const RAISED_MAX: u64 = i64::MAX.unsigned_abs();
-/// For so many items of a request it is worked out: each takes as long as all before it together.
+/// For so many items of a request it is worked out: for each the request is decided up to it again,
+/// mostly three times.
 pub(super) const SHORTFALLS_MAX: usize = 10;
 /// So many of the last permitted line items are asked whether raising them would do.
 const RAISES_TRIED: usize = 8;
+
+/// So often it is tried whether less would do.
+const ATTEMPTS_MAX: usize = 64;
 
 /// A line item that is none: no record is so late.
 const ANOTHER: LineItemNumber = LineItemNumber::new(Sequence::new(u64::MAX));
@@ -227,16 +231,22 @@ impl<B: Balances> Raising<'_, B> {
     }
 }
 
-/// A number up to `most`, which is enough: it is enough too, and one less is not. It is looked for
-/// from above, since mostly `most` is it.
+/// The least number that is enough, looked for from above: mostly it is `most`, which is known to be
+/// enough. After so many attempts it is the least that was found until then.
 fn least_of(most: u64, is_enough: impl Fn(u64) -> Result<bool, Missing>) -> Result<u64, Missing> {
-    let (mut low, mut high, mut step) = (0, most, 1_u64);
-    while low < high {
-        let less = low.max(high.saturating_sub(step));
+    let (mut low, mut high) = (0, most);
+    // Ever larger steps down, until one is too large; then halves of what is left.
+    let mut step = Some(1_u64);
+    for _ in 0..ATTEMPTS_MAX {
+        if low == high {
+            break;
+        }
+        let down = step.map_or((high - low) / 2, |step| step.min(high - low)).max(1);
+        let less = high - down;
         if is_enough(less)? {
-            (high, step) = (less, step.saturating_mul(2));
+            (high, step) = (less, step.map(|step| step.saturating_mul(2)));
         } else {
-            (low, step) = (less + 1, (high - less) / 2);
+            (low, step) = (less + 1, None);
         }
     }
     Ok(high)
