@@ -54,6 +54,8 @@ pub struct Audit {
     pub oversold: usize,
     /// The name of the first of them.
     pub first_oversold: Option<String>,
+    /// Sessions of a storm that were not charged exactly once.
+    pub not_once: u64,
     /// Whether answers, and requests without one, leave so much open that an agreement says nothing.
     pub too_wide: bool,
     /// Whether the two agree in every instance, nothing is oversold, and it can be told.
@@ -88,7 +90,7 @@ impl Audit {
         stormed: Option<u64>,
     ) -> Audit {
         let (answers, unsure) = (measured.charged, measured.unsure);
-        let once = stormed.is_none_or(|sessions| measured.charged_once == sessions);
+        let not_once = stormed.map_or(0, |sessions| sessions.abs_diff(measured.charged_once));
         let mut audit = Audit {
             used: None,
             answers,
@@ -97,14 +99,18 @@ impl Audit {
             first_differing: None,
             oversold: 0,
             first_oversold: None,
+            not_once,
             too_wide: false,
-            agrees: once,
+            agrees: not_once == 0,
         };
         let Some((before, after)) = used else { return audit };
-        let by_instance = before.by_instance.iter().zip(&after.by_instance).zip(&measured.said);
+        let instances = before.by_instance.len().max(after.by_instance.len());
         let mut sum = 0;
-        for (instance, ((before, after), answers)) in by_instance.enumerate() {
-            let (used, answers) = (after - before, *answers);
+        for instance in 0..instances.max(measured.said.len()) {
+            // What nobody counts or speaks of is nothing.
+            let at = |taken: &Taken| taken.by_instance.get(instance).copied().unwrap_or_default();
+            let answers = measured.said.get(instance).copied().unwrap_or_default();
+            let used = at(&after) - at(&before);
             sum += used;
             if !(answers.least..=answers.most).contains(&used) {
                 audit.differing += 1;
@@ -114,7 +120,7 @@ impl Audit {
         audit.used = Some(sum);
         (audit.oversold, audit.first_oversold) = (after.oversold, after.first_oversold);
         let open = answers.most + unsure.most - answers.least - unsure.least;
-        let agrees = once && audit.differing == 0 && audit.oversold == 0;
+        let agrees = not_once == 0 && audit.differing == 0 && audit.oversold == 0;
         audit.too_wide = agrees && open > cost.max(answers.least / SLACK_PART);
         audit.agrees = agrees && !audit.too_wide;
         audit
@@ -141,6 +147,9 @@ impl fmt::Display for Audit {
         }
         if let Some(name) = &self.first_oversold {
             write!(formatter, "; oversold line items: {}, the first is `{name}`", self.oversold)?;
+        }
+        if self.not_once > 0 {
+            write!(formatter, "; sessions that were not charged exactly once: {}", self.not_once)?;
         }
         Ok(())
     }
@@ -257,9 +266,22 @@ mod tests {
     fn in_a_storm_the_sum_alone_is_not_enough() {
         let mut measured = measured(Charged::exactly(88_000_000), Charged::default());
         measured.charged_once = 1; // One session twice, the other not at all.
-        assert!(!Audit::new(used(88_000_000), &measured, COST, Some(2)).agrees);
+        let audit = Audit::new(used(88_000_000), &measured, COST, Some(2));
+        assert!(!audit.agrees);
+        let told = "; sessions that were not charged exactly once: 1";
+        assert!(audit.to_string().ends_with(told), "{audit}");
         measured.charged_once = 2;
         assert!(Audit::new(used(88_000_000), &measured, COST, Some(2)).agrees);
+    }
+
+    #[test]
+    fn an_instance_that_nobody_counts_has_used_nothing() {
+        let measured = measured(Charged::exactly(COST), Charged::default());
+        for by_instance in [&[][..], &[0], &[0, COST], &[COST, 1]] {
+            let audit = Audit::new(Some((taken(&[]), taken(by_instance))), &measured, COST, None);
+            assert!(!audit.agrees && audit.differing > 0, "{by_instance:?}: {audit}");
+        }
+        assert!(Audit::new(Some((taken(&[]), taken(&[COST]))), &measured, COST, None).agrees);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! medians over the rounds.
 
 mod figures;
-pub mod tables;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -33,7 +33,7 @@ use crate::target::{Prepared, Target};
 
 /// What every place is asked.
 const SHARED: [&str; 3] = ["canonical", "hot", "spill"];
-/// What only farebox is asked, with so many connections.
+/// What only farebox is asked, where so many connections ask.
 const OWN: [&str; 3] = ["keyed", "split5", "puts"];
 const OWN_CONNECTIONS: usize = 64;
 /// Shares of the saturation at which latency is measured, in percent.
@@ -124,15 +124,17 @@ impl Compare {
         ];
         rotate(&mut places, round);
         let mut cases = vec![Case::closed(SYNC, 1, Place::File)];
-        for profile in SHARED {
-            for connections in self.connections.iter().map(|many| many.get()) {
+        for connections in self.connections.iter().map(|many| many.get()) {
+            for profile in SHARED {
                 // To the no-op all of them are the same.
                 let asked =
                     places.iter().filter(|place| **place != Place::Noop || profile == "canonical");
                 cases.extend(asked.map(|place| Case::closed(profile, connections, *place)));
             }
+            if connections == OWN_CONNECTIONS {
+                cases.extend(OWN.map(|profile| Case::closed(profile, connections, Place::Farebox)));
+            }
         }
-        cases.extend(OWN.map(|profile| Case::closed(profile, OWN_CONNECTIONS, Place::Farebox)));
         cases.push(Case::closed("canonical", CALLERS, Place::Embedded));
         cases.push(Case::closed(GROUP_COMMIT, CALLERS, Place::File));
         let saturated = self.saturated();
@@ -222,15 +224,19 @@ impl Round {
         rustix::fs::sync(); // What others wrote is not to be written in the time of this one.
         match case.profile {
             SYNC => {
-                let latency = machine::sync_latency(&home, Duration::ZERO, self.lasting)?;
+                let latency =
+                    machine::sync_latency(&home, Duration::ZERO, Duration::ZERO, self.lasting)?;
                 Ok(Figures::of_syncs(&latency, self.lasting))
             }
             SYNC_BESIDE => {
-                let lasting = WARM_UP + self.lasting;
-                let syncs =
-                    thread::spawn(move || machine::sync_latency(&home, SYNC_EVERY, lasting));
-                self.ask(Case { profile: "canonical", ..case }, results)?;
-                let latency = syncs.join().map_err(|_| "who syncs a file panicked")??;
+                let lasting = self.lasting;
+                let latency = thread::scope(|scope| {
+                    let synced =
+                        scope.spawn(|| machine::sync_latency(&home, SYNC_EVERY, WARM_UP, lasting));
+                    let asked = self.ask(Case { profile: "canonical", ..case }, results);
+                    let synced = synced.join().map_err(|_| "who syncs a file panicked")?;
+                    asked.and(synced)
+                })?;
                 Ok(Figures::of_syncs(&latency, lasting))
             }
             GROUP_COMMIT => {
@@ -370,10 +376,10 @@ fn offered(load: &Load, case: Case, measured: &Measured) -> Result<f64, Anything
 /// Why a run is worth nothing.
 fn failed(case: Case, measured: &Measured, audit: Audit) -> String {
     let Case { profile, connections, place, .. } = case;
-    let Measured { granted, refused, overloaded, unknown, failed, .. } = measured;
+    let Measured { granted, refused, overloaded, unreached, unknown, failed, .. } = measured;
     format!(
         "{profile}, {connections} callers, {}: {granted} granted, {refused} refused, {overloaded} \
-         told to come back, {unknown} unknown, {failed} failed; {audit}",
+         told to come back, {unreached} unreached, {unknown} unknown, {failed} failed; {audit}",
         place.name()
     )
 }

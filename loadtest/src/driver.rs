@@ -127,9 +127,6 @@ pub fn run(
     load: &Load,
     progress: &ProgressBar,
 ) -> Result<Measured, Anything> {
-    if load.connections == 0 || load.threads == 0 {
-        return Err("a load has connections and threads".into());
-    }
     if (1..load.connections).contains(&profile.sessions) {
         let (sessions, connections) = (profile.sessions, load.connections);
         return Err(format!("{sessions} sessions are too few for {connections} connections").into());
@@ -383,11 +380,9 @@ impl Caller {
     }
 
     /// Adds what an answer charged to what the thread has measured.
-    fn settle(&self, operation: Operation, outcome: Outcome) -> MutexGuard<'_, Measured> {
+    fn settle(&self, operation: Operation, outcome: Outcome) {
         let instance = self.workload.instance_of(operation);
-        let mut measured = lock(&self.measured);
-        measured.settle(instance, operation, outcome, self.cost);
-        measured
+        lock(&self.measured).settle(instance, operation, outcome, self.cost);
     }
 
     /// Creates and uses its sessions.
@@ -397,7 +392,7 @@ impl Caller {
             if !matches!(outcome, Outcome::Granted(_)) {
                 return Err(format!("{operation:?} ended as {outcome:?}").into());
             }
-            drop(self.settle(operation, outcome));
+            self.settle(operation, outcome);
         }
         Ok(self)
     }
@@ -417,7 +412,8 @@ impl Caller {
             let operation = self.workload.next();
             let outcome = self.ask(operation).await;
             let latency = due.elapsed();
-            let mut measured = self.settle(operation, outcome);
+            self.settle(operation, outcome);
+            let mut measured = lock(&self.measured);
             if is_measured {
                 measured.count(outcome, latency);
                 if alarm.is_some() {
@@ -437,7 +433,7 @@ impl Caller {
         }
         for operation in self.workload.roll_call() {
             let outcome = self.ask(operation).await;
-            drop(self.settle(operation, outcome));
+            self.settle(operation, outcome);
         }
         let once = self.told.iter().filter(|told| **told == self.cost).count();
         lock(&self.measured).charged_once += u64::try_from(once)?;

@@ -17,6 +17,7 @@ use crate::{Anything, machine};
 /// Removes the directory that it is given, and ends as a program ends that SIGINT has ended. What was
 /// killed may be about to write a last time, so it tries more than once.
 const SWEEP: &str = r#"
+trap '' INT TERM
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     if rm -rf -- "$1"; then
         echo "interrupted: nothing is left behind, and nothing was written" >&2

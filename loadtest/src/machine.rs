@@ -185,22 +185,26 @@ fn relatives(process: u32) -> Result<Vec<procfs::process::Stat>, Anything> {
     Ok(stats)
 }
 
-/// How long `fdatasync` takes after one block, in nanoseconds: so often, or at zero again and again.
+/// How long `fdatasync` takes after one block, in nanoseconds. One block follows the other, or comes
+/// so long after it as is said; those of the warm-up do not count.
 pub fn sync_latency(
     directory: &Path,
     every: Duration,
+    warm_up: Duration,
     lasting: Duration,
 ) -> Result<Histogram<u64>, Anything> {
     let file = written_ahead(directory)?;
     let block = vec![1; usize::try_from(BLOCK_BYTES)?];
     let mut latency = Histogram::new(3)?;
     let (began, mut offset) = (Instant::now(), 0);
-    while began.elapsed() < lasting {
+    while began.elapsed() < warm_up + lasting {
         let asked = Instant::now();
         file.write_all_at(&block, offset)?;
         file.sync_data()?;
         let took = asked.elapsed();
-        latency.record(u64::try_from(took.as_nanos())?)?;
+        if asked - began >= warm_up {
+            latency.record(u64::try_from(took.as_nanos())?)?;
+        }
         offset = (offset + BLOCK_BYTES) % FILE_BYTES;
         std::thread::sleep(every.saturating_sub(took));
     }
@@ -314,7 +318,7 @@ mod tests {
     fn a_disk_syncs_and_commits_in_groups() {
         let home = tempfile::tempdir().unwrap();
         let moment = Duration::from_millis(20);
-        let latency = sync_latency(home.path(), Duration::ZERO, moment).unwrap();
+        let latency = sync_latency(home.path(), Duration::ZERO, Duration::ZERO, moment).unwrap();
         assert!(latency.value_at_quantile(0.5) > 1_000, "a sync within a microsecond is none");
         assert!(group_commit(home.path(), 10, 150, moment, moment).unwrap() > 0.0);
     }

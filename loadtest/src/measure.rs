@@ -37,7 +37,8 @@ impl AddAssign for Charged {
     }
 }
 
-/// What a load came to. What began during the warm-up counts in `charged` and `failed` and nowhere else.
+/// What a load came to. What began during the warm-up counts
+/// in what was charged, or may have been, and in `failed`.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// Of what was granted, in nanoseconds; in the open loop from when the request was due.

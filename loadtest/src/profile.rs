@@ -1,6 +1,7 @@
 //! What a load consists of: the world it meets, what is asked in it how often, and how the asking
 //! arrives. A profile is a TOML file; those of `loadtest/profiles` are built in.
 
+use std::num::NonZero;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -45,10 +46,10 @@ pub struct Profile {
     pub skew: Skew,
     /// Requests a second that come whether or not those before them were answered; without it
     /// every connection asks again as soon as it has its answer.
-    pub per_second: Option<u32>,
+    pub per_second: Option<NonZero<u32>>,
     /// Connections unless the command line says otherwise.
     #[serde(default = "connections")]
-    pub connections: usize,
+    pub connections: NonZero<usize>,
 }
 
 /// What is there before anything is measured; every target makes its own picture of it.
@@ -118,8 +119,8 @@ pub enum Skew {
     Zipf,
 }
 
-fn connections() -> usize {
-    64
+fn connections() -> NonZero<usize> {
+    NonZero::new(64).expect("not zero")
 }
 
 /// The tutorial's request.

@@ -77,11 +77,11 @@ impl Run {
         };
         let target = Target::new(&self.target, token)?;
         let load = Load {
-            arrival: match self.per_second.map(NonZero::get).or(profile.per_second) {
-                Some(per_second) => Arrival::Open { per_second },
+            arrival: match self.per_second.or(profile.per_second) {
+                Some(per_second) => Arrival::Open { per_second: per_second.get() },
                 None => Arrival::Closed,
             },
-            connections: self.connections.map_or(profile.connections, NonZero::get),
+            connections: self.connections.unwrap_or(profile.connections).get(),
             threads: self.threads.get(),
             warm_up: Duration::from_secs(self.warm_up),
             lasting: match self.requests {

@@ -33,6 +33,10 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long nobody is asked who could not be reached: again at once would take a core for nothing.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
+/// Who has taken no connection by then is not reached: that is told long before a request is given up,
+/// of which nobody knows.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -136,25 +140,37 @@ impl Target {
 pub const TARGETS: &str = "http://HOST:PORT, noop://HOST:PORT, embedded, redis://HOST:PORT, \
                            postgres://USER@HOST:PORT/DATABASE[?procedure]";
 
-/// Waits for what a server is asked before a load and after it, and says who does not answer where.
+/// Waits for what a server is asked before a load and after it, and says whose answer is none.
 async fn answered<T, E: Into<Anything>>(
     whom: &str,
     place: &str,
     answer: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Anything> {
-    let why = match timeout(ANSWER_WITHIN, answer).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => format!(": {}", with_causes(&*error.into())),
-        Err(_) => format!(" within {} s", ANSWER_WITHIN.as_secs()),
-    };
-    Err(format!("no {whom} answers at {place}{why}").into())
+    match timeout(ANSWER_WITHIN, answer).await {
+        Ok(answer) => answer.map_err(|error| named(whom, place, error)),
+        Err(_) => {
+            let seconds = ANSWER_WITHIN.as_secs();
+            Err(format!("{whom} at {place}: no answer within {seconds} s").into())
+        }
+    }
+}
+
+fn named(whom: &str, place: &str, error: impl Into<Anything>) -> Anything {
+    format!("{whom} at {place}: {}", with_causes(&*error.into())).into()
+}
+
+/// Whether a connection was made in time.
+async fn is_reached(connecting: impl Future<Output = Result<(), Anything>>) -> bool {
+    matches!(timeout(REACHED_WITHIN, connecting).await, Ok(Ok(())))
 }
 
 /// An error and what caused it, in one line.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let causes = causes.map(|error| error.to_string().trim().replace('\n', ", "));
-    causes.collect::<Vec<_>>().join(": ")
+    let mut causes: Vec<_> = causes.collect();
+    causes.dedup(); // Some say what caused them themselves.
+    causes.join(": ")
 }
 
 fn resolved(place: &str) -> Result<std::net::SocketAddr, Anything> {

@@ -213,7 +213,7 @@ async fn nobody_is_waited_for_for_ever() {
         let target = Target::new(&target, Some("a token".to_owned())).expect("a target");
         let prepared = target.prepare(&small("canonical"), &ProgressBar::hidden()).await;
         let said = prepared.err().expect("nobody answers").to_string();
-        assert_eq!(said, format!("no {whom} answers at {place} within 60 s"));
+        assert_eq!(said, format!("{whom} at {place}: no answer within 60 s"));
     }
 }
 
@@ -244,7 +244,7 @@ async fn who_is_somebody_else_is_told_apart_from_who_is_not_there() {
         let _ = chatter.await; // Now nobody listens.
         let absent = target.prepare(&profile, &hidden).await.err().expect("nobody is there");
         let [mistaken, absent] = [mistaken, absent].map(|error| error.to_string());
-        let begins = format!("no {whom} answers at {address}: ");
+        let begins = format!("{whom} at {address}: ");
         assert!(mistaken.starts_with(&begins) && !mistaken.contains('\n'), "{mistaken}");
         assert!(absent.starts_with(&begins) && absent.contains("refused"), "{absent}");
         assert!(!mistaken.contains("refused"), "{mistaken}");

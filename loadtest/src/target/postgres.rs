@@ -10,7 +10,7 @@ use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::{Profile, World};
 use crate::target::peers::{self, Request};
-use crate::target::{Outcome, answered};
+use crate::target::{Outcome, answered, is_reached};
 use crate::workload::Operation;
 
 /// The tables of a world and the procedure.
@@ -65,23 +65,26 @@ pub async fn prepare(url: &str, profile: &Profile) -> Result<Prepared, Anything>
     let place = url.rsplit_once('@').or(url.split_once("://")).map_or(url, |(_, place)| place);
     let server = Server { config: url.parse()?, place: place.to_owned() };
     let client = server.open().await?;
-    let schema = answered("PostgreSQL", place, make(&client, &profile.world)).await?;
+    let schema = make(&client, place, &profile.world).await?;
     let line_items = profile.world.line_items.clone();
     Ok(Prepared { server, schema, charge, request, line_items })
 }
 
 /// Makes the tables of a world, and says in which schema.
-async fn make(client: &Client, world: &World) -> Result<String, Anything> {
-    client.batch_execute("CREATE SEQUENCE IF NOT EXISTS world").await?;
-    let number: i64 = client.query_one("SELECT nextval('world')", &[]).await?.try_get(0)?;
+async fn make(client: &Client, place: &str, world: &World) -> Result<String, Anything> {
+    let whom = "PostgreSQL";
+    let sequence = client.batch_execute("CREATE SEQUENCE IF NOT EXISTS world");
+    answered(whom, place, sequence).await?;
+    let number = client.query_one("SELECT nextval('world')", &[]);
+    let number: i64 = answered(whom, place, number).await?.try_get(0)?;
     let schema = format!("world_{number}");
     let make = format!("CREATE SCHEMA {schema}; SET search_path TO {schema}; {SCHEMA}");
-    client.batch_execute(&make).await?;
+    answered(whom, place, client.batch_execute(&make)).await?;
     let instances = i32::try_from(world.instances)?;
     let line_items = world.line_items.iter().map(|left| i64::try_from(*left));
     let line_items = line_items.collect::<Result<Vec<_>, _>>()?;
-    client.execute(FILL, &[&instances, &line_items]).await?;
-    client.batch_execute("ANALYZE line_item").await?;
+    answered(whom, place, client.execute(FILL, &[&instances, &line_items])).await?;
+    answered(whom, place, client.batch_execute("ANALYZE line_item")).await?;
     Ok(schema)
 }
 
@@ -96,8 +99,11 @@ impl Prepared {
 
     async fn open(&self) -> Result<(Client, Statement), Anything> {
         let client = self.server.open().await?;
-        client.batch_execute(&format!("SET search_path TO {}", self.schema)).await?;
-        let statement = client.prepare(self.charge).await?;
+        let statement = answered("PostgreSQL", &self.server.place, async {
+            client.batch_execute(&format!("SET search_path TO {}", self.schema)).await?;
+            client.prepare(self.charge).await
+        });
+        let statement = statement.await?;
         Ok((client, statement))
     }
 
@@ -128,7 +134,7 @@ impl Connection {
         let Operation::OneOff { instance } = operation else {
             return Outcome::Failed; // No profile that was prepared has any other.
         };
-        if self.reach().await.is_err() {
+        if self.client.is_none() && !is_reached(self.reach()).await {
             return Outcome::Unreached;
         }
         let key = self.prepared.request.key();
@@ -146,10 +152,8 @@ impl Connection {
     /// Charges an instance once, under a key if there is one, and says what was taken from which
     /// line item.
     pub async fn charge(&mut self, instance: usize, key: Option<Uuid>) -> Result<String, Anything> {
-        let (client, statement) = match self.client.take() {
-            Some(client) => client,
-            None => self.prepared.open().await?,
-        };
+        self.reach().await?;
+        let (client, statement) = self.client.take().ok_or("no connection")?;
         let (instance, request) = (i32::try_from(instance)?, &self.prepared.request);
         let Request { cost_tokens, logged, .. } = request;
         let answer = client.query_one(&statement, &[&instance, cost_tokens, logged, &key]).await?;

@@ -13,7 +13,7 @@ use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::Profile;
 use crate::target::peers::{self, Request};
-use crate::target::{Outcome, answered};
+use crate::target::{Outcome, answered, is_reached};
 use crate::workload::Operation;
 
 const SCRIPT: &str = include_str!("redis.lua");
@@ -158,7 +158,7 @@ impl Connection {
         let Operation::OneOff { instance } = operation else {
             return Outcome::Failed; // No profile that was prepared has any other.
         };
-        if self.reach().await.is_err() {
+        if self.framed.is_none() && !is_reached(self.reach()).await {
             return Outcome::Unreached;
         }
         let key = self.prepared.request.key();
@@ -179,10 +179,8 @@ impl Connection {
             (None, Some(packed)) => packed.clone(),
             (key, _) => self.prepared.command(instance, key),
         };
-        let mut framed = match self.framed.take() {
-            Some(framed) => framed,
-            None => self.prepared.open().await?,
-        };
+        self.reach().await?;
+        let mut framed = self.framed.take().ok_or("no connection")?;
         framed.send(command).await?;
         let answer = framed.next().await.ok_or("Redis hung up")??.extract_error()?;
         self.framed = Some(framed); // Only if it still works.

@@ -35,6 +35,11 @@ impl Client {
         Client { address, link: None }
     }
 
+    /// Whether there is a connection.
+    pub fn is_there(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// Makes a connection where there is none.
     ///
     /// # Errors

@@ -18,10 +18,10 @@ use super::{Http, Instance, Prepared, read};
 use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::{Profile, Requested, World};
-use crate::target::answered;
 use crate::target::setting::{
     COMPONENT_TOKENS, COMPONENTS, EFFECTIVE_FROM_MS, FILLER, LEASE_S, Setting, TABLE_VERSION,
 };
+use crate::target::{answered, named};
 
 /// Connections that make instances at the same time.
 const MAKERS: usize = 32;
@@ -114,31 +114,29 @@ impl Administration {
         body: Option<&Value>,
     ) -> Result<Bytes, Anything> {
         let wanted = format!("{method} {path}");
-        let (head, body) = self.ask(method, path, body).await?;
-        if head.status.is_success() {
-            return Ok(body);
-        }
-        Err(format!("{wanted}: {}: {}", head.status, String::from_utf8_lossy(&body)).into())
+        let request = self.request(method, path, body)?;
+        let answer = answered("farebox", &self.place, self.client.call(request)).await?;
+        success(&wanted, answer)
     }
 
-    /// Asks, and reads the answer.
-    async fn ask(
-        &mut self,
+    fn request(
+        &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(Parts, Bytes), Anything> {
+    ) -> Result<Request<Full<Bytes>>, Anything> {
         let bytes = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::new(Full::new(bytes.into()));
         *request.uri_mut() = Uri::try_from(path)?;
         *request.headers_mut() = self.headers.clone();
         *request.method_mut() = method;
-        answered("farebox", &self.place, self.client.call(request)).await
+        Ok(request)
     }
 
     /// Whether time there is ours to move: a storm needs that.
     async fn check_clock(&mut self) -> Result<(), Anything> {
-        let (head, _) = self.ask(Method::GET, "/test/clock", None).await?;
+        let request = self.request(Method::GET, "/test/clock", None)?;
+        let (head, _) = answered("farebox", &self.place, self.client.call(request)).await?;
         if head.status == StatusCode::NOT_FOUND {
             return Err("a storm moves the server's time on: start it by `farebox serve \
                         --test-clock`, on a new directory"
@@ -146,6 +144,23 @@ impl Administration {
         }
         Ok(())
     }
+
+    /// Moves time on, however long it takes until everything that falls due is durable.
+    async fn move_clock(&mut self, ms: u64) -> Result<(), Anything> {
+        let body = json!({ "advance": ms });
+        let request = self.request(Method::POST, "/test/clock", Some(&body))?;
+        let moved = self.client.call(request).await;
+        let moved = moved.map_err(|error| named("farebox", &self.place, error))?;
+        success("POST /test/clock", moved).map(drop)
+    }
+}
+
+/// The body of an answer that had to be one of success.
+fn success(wanted: &str, (head, body): (Parts, Bytes)) -> Result<Bytes, Anything> {
+    if head.status.is_success() {
+        return Ok(body);
+    }
+    Err(format!("{wanted}: {}: {}", head.status, String::from_utf8_lossy(&body)).into())
 }
 
 /// Makes the parts of a world.
@@ -308,7 +323,6 @@ impl Prepared {
     /// # Errors
     /// If the server's time is not ours to move.
     pub async fn advance(&self, ms: u64) -> Result<(), Anything> {
-        let body = json!({ "advance": ms });
-        self.administration().call(Method::POST, "/test/clock", Some(&body)).await.map(drop)
+        self.administration().move_clock(ms).await
     }
 }
