@@ -126,6 +126,7 @@ struct Counted {
     url: String,
     token: String,
     calls: PathBuf,
+    home: PathBuf,
 }
 
 impl Counted {
@@ -134,9 +135,11 @@ impl Counted {
         let mut counted = Command::new("valgrind");
         counted.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
         counted.arg(format!("--callgrind-out-file={}", calls.display()));
+        counted.env("TMPDIR", home); // Where it is told what to do.
         counted.arg(beside("farebox")?);
         let (server, address) = farebox(counted, &data)?;
-        Ok(Counted { server, url: format!("http://{address}"), token: token(&data)?, calls })
+        let (url, token, home) = (format!("http://{address}"), token(&data)?, home.to_owned());
+        Ok(Counted { server, url, token, calls, home })
     }
 
     fn ask(&self, requests: u64) -> Result<(), Anything> {
@@ -165,7 +168,7 @@ impl Counted {
     fn count(&self, whether: &str) -> Result<(), Anything> {
         let mut control = Command::new("callgrind_control");
         control.arg(format!("--instr={whether}")).arg(self.server.id().to_string());
-        said(&mut control).map(drop)
+        said(control.env("TMPDIR", &self.home)).map(drop)
     }
 
     /// What every function did with all that it called, as callgrind's own tool tells it.

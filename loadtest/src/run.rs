@@ -1,5 +1,7 @@
 //! `run`: one profile against one target, measured and audited.
 
+use std::fs::File;
+use std::io::Write;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,11 +51,11 @@ pub struct Run {
     /// Repeats what every connection asks.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// A file with a token of administration, for farebox over HTTP.
+    /// A file with a token of administration, for farebox over HTTP. It is taken, if there is one.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The token itself.
-    #[arg(long, env = "FAREBOX_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    #[arg(long, env = "FAREBOX_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Also writes the report as JSON.
     #[arg(long, value_name = "FILE")]
@@ -90,6 +92,12 @@ impl Run {
             },
             seed: self.seed,
         };
+        // What cannot be written is told now, and not after the load.
+        let json = self.json.as_ref().map(|file| {
+            let made = File::create(file).map_err(|error| named(file, error))?;
+            Ok::<_, Anything>((made, file))
+        });
+        let json = json.transpose()?;
         let machine = Machine::here(&std::env::temp_dir())?;
         let runtime = Runtime::new()?;
         let progress = bar()?;
@@ -99,12 +107,15 @@ impl Run {
             let all = "nothing was measured: all of it was within the warm-up (`--warm-up`)";
             return Err(all.into());
         }
+        if measured.unreached > 0 && measured.unreached == measured.answered() {
+            return Err(format!("nobody was reached at {}", self.target).into());
+        }
         let asked = Asked { profile: &profile, target: &self.target, load: &load };
         let report = Report::new(&asked, &machine, &measured, audit)?;
         println!("{report}");
-        if let Some(file) = &self.json {
+        if let Some((made, file)) = json {
             let report = serde_json::to_string_pretty(&report)?;
-            std::fs::write(file, report).map_err(|error| named(file, error))?;
+            (&made).write_all(report.as_bytes()).map_err(|error| named(file, error))?;
         }
         Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

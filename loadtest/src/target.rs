@@ -174,7 +174,9 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn resolved(place: &str) -> Result<std::net::SocketAddr, Anything> {
-    let mut found = place.trim_end_matches('/').to_socket_addrs()?;
+    let place = place.trim_end_matches('/');
+    let found = place.to_socket_addrs();
+    let mut found = found.map_err(|error| format!("`{place}` is not HOST:PORT: {error}"))?;
     found.next().ok_or_else(|| format!("`{place}` has no address").into())
 }
 

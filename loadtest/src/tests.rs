@@ -75,6 +75,22 @@ fn check(runtime: &Runtime, target: &Target, profile: &Profile) {
     }
 }
 
+#[test]
+fn an_open_loop_is_over_when_its_time_is_not_with_its_last_answer() {
+    let (runtime, time) = (runtime(), Duration::from_millis(100));
+    let load = Load {
+        arrival: Arrival::Open { per_second: 1 },
+        connections: 1,
+        threads: 1,
+        warm_up: Duration::ZERO,
+        lasting: Lasting::Time(time),
+        seed: 7,
+    };
+    let (measured, _) = drive(&runtime, &Target::Embedded, &small("canonical"), &load);
+    assert_eq!(measured.granted, 1);
+    assert!(measured.lasted >= time, "{:?}", measured.lasted);
+}
+
 fn runtime() -> Runtime {
     Runtime::new().expect("a runtime")
 }

@@ -15,6 +15,24 @@ fn it_says_what_it_can_do() {
 }
 
 #[test]
+fn what_cannot_be_measured_or_written_is_an_error() {
+    let nobody = ["run", "canonical", "noop://127.0.0.1:1", "--requests", "3", "--warm-up", "0"];
+    let nowhere = ["run", "hot", "embedded", "--json", "/nowhere/report.json"];
+    let no_place = ["run", "hot", "noop://127.0.0.1"];
+    for (arguments, expected) in [
+        (&nobody[..], "error: nobody was reached at noop://127.0.0.1:1\n"),
+        (&nowhere, "error: `/nowhere/report.json`: No such file"),
+        (&no_place, "error: `127.0.0.1` is not HOST:PORT: "),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_farebox-loadtest")).args(arguments).output();
+        let output = output.expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.starts_with(expected), "{said}");
+        assert!(output.stdout.is_empty(), "no report");
+    }
+}
+
+#[test]
 fn a_signal_ends_it_and_nothing_is_left_behind() {
     for signal in [Signal::INT, Signal::TERM] {
         let home = tempfile::tempdir().expect("a directory");
