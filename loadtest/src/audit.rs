@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::Anything;
 use crate::measure::{Charged, Measured};
 
 /// What the line items of a world have used and hold.
@@ -56,6 +57,8 @@ pub struct Audit {
     pub first_oversold: Option<String>,
     /// Sessions of a storm that were not charged exactly once.
     pub not_once: u64,
+    /// Why nobody told what was used.
+    pub untold: Option<String>,
     /// Whether answers, and requests without one, leave so much open that an agreement says nothing.
     pub too_wide: bool,
     /// Whether the two agree in every instance, nothing is oversold, and it can be told.
@@ -100,6 +103,7 @@ impl Audit {
             oversold: 0,
             first_oversold: None,
             not_once,
+            untold: None,
             too_wide: false,
             agrees: not_once == 0,
         };
@@ -125,10 +129,19 @@ impl Audit {
         audit.agrees = agrees && !audit.too_wide;
         audit
     }
+
+    /// What the answers say, where nobody tells any more what was used.
+    pub fn untold(measured: &Measured, why: &Anything) -> Audit {
+        let audit = Audit::new(None, measured, 0, None);
+        Audit { untold: Some(why.to_string()), agrees: false, ..audit }
+    }
 }
 
 impl fmt::Display for Audit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.untold {
+            return write!(formatter, "NOT POSSIBLE: nobody tells what was used: {why}");
+        }
         let Some(used) = self.used else { return formatter.write_str("nobody counts there") };
         let verdict = match self {
             Audit { agrees: true, .. } => "agrees",
@@ -272,6 +285,14 @@ mod tests {
         assert!(audit.to_string().ends_with(told), "{audit}");
         measured.charged_once = 2;
         assert!(Audit::new(used(88_000_000), &measured, COST, Some(2)).agrees);
+    }
+
+    #[test]
+    fn where_nobody_tells_what_was_used_the_audit_fails_and_says_why() {
+        let measured = measured(Charged::exactly(COST), Charged::default());
+        let audit = Audit::untold(&measured, &"it has gone".into());
+        assert!(!audit.agrees && audit.answers == measured.charged);
+        assert_eq!(audit.to_string(), "NOT POSSIBLE: nobody tells what was used: it has gone");
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Prints the report. Exit status 1 if the audit or a request failed.
+    /// Prints the report. Exit status 1 if the audit or a request failed, 2 if nobody tells what was
+    /// used.
     ///
     /// # Errors
     /// If it cannot be run.
@@ -78,13 +79,14 @@ impl Run {
             None => self.token.clone(),
         };
         let target = Target::new(&self.target, token)?;
+        let connections = self.connections.unwrap_or(profile.connections).get();
         let load = Load {
             arrival: match self.per_second.or(profile.per_second) {
                 Some(per_second) => Arrival::Open { per_second: per_second.get() },
                 None => Arrival::Closed,
             },
-            connections: self.connections.unwrap_or(profile.connections).get(),
-            threads: self.threads.get(),
+            connections,
+            threads: self.threads.get().min(connections), // More would have nothing to do.
             warm_up: Duration::from_secs(self.warm_up),
             lasting: match self.requests {
                 Some(many) => Lasting::Requests(many.get()),
@@ -117,14 +119,18 @@ impl Run {
             let report = serde_json::to_string_pretty(&report)?;
             (&made).write_all(report.as_bytes()).map_err(|error| named(file, error))?;
         }
-        Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(match &report.audit.untold {
+            Some(_) => ExitCode::from(2),
+            None if report.is_good() => ExitCode::SUCCESS,
+            None => ExitCode::FAILURE,
+        })
     }
 }
 
 /// Makes a world, drives a load in it, and holds the answers against what was used.
 ///
 /// # Errors
-/// If any of it cannot be done. An audit that fails is no error.
+/// If any of it cannot be done. An audit that fails, or is not possible any more, is no error.
 pub fn audited(
     runtime: &Handle,
     target: &Target,
@@ -135,19 +141,17 @@ pub fn audited(
     let prepared = Arc::new(runtime.block_on(target.prepare(profile, progress))?);
     let before = runtime.block_on(prepared.used())?;
     let measured = driver::run(runtime, &prepared, profile, load, progress)?;
-    let after = runtime.block_on(prepared.used()).map_err(|error| {
-        let Measured { granted, refused, overloaded, unreached, unknown, failed, .. } = measured;
-        format!(
-            "nobody tells what was used, so nothing is audited: {error}; until then {granted} \
-             requests were granted, {refused} refused, {overloaded} overloaded, {unreached} \
-             unreached, {unknown} unknown, {failed} failed"
-        )
-    })?;
-    let used = before.zip(after);
+    let after = match runtime.block_on(prepared.used()) {
+        Ok(after) => after,
+        Err(why) => {
+            let audit = Audit::untold(&measured, &why);
+            return Ok((measured, audit));
+        }
+    };
     runtime.block_on(prepared.close())?;
     let stormed = profile.world.storm.then_some(profile.sessions);
     let stormed = stormed.map(u64::try_from).transpose()?;
-    let audit = Audit::new(used, &measured, profile.world.cost(), stormed);
+    let audit = Audit::new(before.zip(after), &measured, profile.world.cost(), stormed);
     Ok((measured, audit))
 }
 
