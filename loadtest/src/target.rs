@@ -159,9 +159,9 @@ fn named(whom: &str, place: &str, error: impl Into<Anything>) -> Anything {
     format!("{whom} at {place}: {}", with_causes(&*error.into())).into()
 }
 
-/// Whether a connection was made in time.
-async fn is_reached(connecting: impl Future<Output = Result<(), Anything>>) -> bool {
-    matches!(timeout(REACHED_WITHIN, connecting).await, Ok(Ok(())))
+/// A connection that is made in time.
+async fn reached<T>(connecting: impl Future<Output = Result<T, Anything>>) -> Result<T, Anything> {
+    timeout(REACHED_WITHIN, connecting).await?
 }
 
 /// An error and what caused it, in one line.

@@ -17,8 +17,8 @@ use memchr::memmem::{self, Finder};
 use tokio::time::Instant;
 
 use self::client::Client;
+use super::Outcome;
 use super::paid::Paid;
-use super::{Outcome, is_reached};
 use crate::measure::Charged;
 use crate::workload::Operation;
 
@@ -123,7 +123,7 @@ impl Connection {
                 request.headers_mut().insert(IDEMPOTENCY_KEY.clone(), key);
             }
         }
-        if !self.client.is_there() && !is_reached(self.client.reach()).await {
+        if self.client.reach().await.is_err() {
             return Outcome::Unreached;
         }
         let sent = Instant::now();

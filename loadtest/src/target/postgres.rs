@@ -10,7 +10,7 @@ use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::{Profile, World};
 use crate::target::peers::{self, Request};
-use crate::target::{Outcome, answered, is_reached};
+use crate::target::{Outcome, answered, reached};
 use crate::workload::Operation;
 
 /// The tables of a world and the procedure.
@@ -134,7 +134,7 @@ impl Connection {
         let Operation::OneOff { instance } = operation else {
             return Outcome::Failed; // No profile that was prepared has any other.
         };
-        if self.client.is_none() && !is_reached(self.reach()).await {
+        if self.reach().await.is_err() {
             return Outcome::Unreached;
         }
         let key = self.prepared.request.key();
@@ -144,7 +144,7 @@ impl Connection {
     /// Makes a connection where there is none.
     async fn reach(&mut self) -> Result<(), Anything> {
         if self.client.is_none() {
-            self.client = Some(self.prepared.open().await?);
+            self.client = Some(reached(self.prepared.open()).await?);
         }
         Ok(())
     }

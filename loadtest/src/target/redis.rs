@@ -13,7 +13,7 @@ use crate::Anything;
 use crate::audit::Taken;
 use crate::profile::Profile;
 use crate::target::peers::{self, Request};
-use crate::target::{Outcome, answered, is_reached};
+use crate::target::{Outcome, answered, reached};
 use crate::workload::Operation;
 
 const SCRIPT: &str = include_str!("redis.lua");
@@ -158,7 +158,7 @@ impl Connection {
         let Operation::OneOff { instance } = operation else {
             return Outcome::Failed; // No profile that was prepared has any other.
         };
-        if self.framed.is_none() && !is_reached(self.reach()).await {
+        if self.reach().await.is_err() {
             return Outcome::Unreached;
         }
         let key = self.prepared.request.key();
@@ -168,7 +168,7 @@ impl Connection {
     /// Makes a connection where there is none.
     async fn reach(&mut self) -> Result<(), Anything> {
         if self.framed.is_none() {
-            self.framed = Some(self.prepared.open().await?);
+            self.framed = Some(reached(self.prepared.open()).await?);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::Anything;
+use crate::target::reached;
 
 type Transport = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
@@ -35,18 +36,13 @@ impl Client {
         Client { address, link: None }
     }
 
-    /// Whether there is a connection.
-    pub fn is_there(&self) -> bool {
-        self.link.is_some()
-    }
-
     /// Makes a connection where there is none.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// If nobody takes it in time.
     pub async fn reach(&mut self) -> Result<(), Anything> {
         if self.link.is_none() {
-            self.link = Some(Link::new(self.address).await?);
+            self.link = Some(reached(Link::new(self.address)).await?);
         }
         Ok(())
     }
