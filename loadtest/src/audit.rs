@@ -124,7 +124,7 @@ impl Audit {
         audit.used = Some(sum);
         (audit.oversold, audit.first_oversold) = (after.oversold, after.first_oversold);
         let open = answers.most + unsure.most - answers.least - unsure.least;
-        let agrees = not_once == 0 && audit.differing == 0 && audit.oversold == 0;
+        let agrees = audit.agrees && audit.differing == 0 && audit.oversold == 0;
         audit.too_wide = agrees && open > cost.max(answers.least / SLACK_PART);
         audit.agrees = agrees && !audit.too_wide;
         audit

@@ -66,6 +66,11 @@ pub struct Load {
 }
 
 impl Load {
+    /// Threads that have a connection.
+    pub fn busy_threads(&self) -> usize {
+        self.threads.min(self.connections)
+    }
+
     /// When the request of this number is due, for who is free now, both since the start; nothing
     /// when it is enough.
     fn due(&self, number: u64, now: Duration) -> Option<Duration> {
@@ -131,7 +136,7 @@ pub fn run(
         let (sessions, connections) = (profile.sessions, load.connections);
         return Err(format!("{sessions} sessions are too few for {connections} connections").into());
     }
-    let threads = load.threads.min(load.connections);
+    let threads = load.busy_threads();
     let course = Arc::new(Course {
         prepared: Arc::clone(prepared),
         profile: profile.clone(),

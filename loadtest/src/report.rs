@@ -125,7 +125,7 @@ impl Report {
             store: store(target, machine),
             seed: load.seed,
             connections: load.connections,
-            threads: load.threads,
+            threads: load.busy_threads(),
             offered_per_second: match load.arrival {
                 Arrival::Closed => None,
                 Arrival::Open { per_second } => Some(per_second),
@@ -147,7 +147,7 @@ impl Report {
             refusal_latency: Latency::of(&measured.refusal_latency),
             lateness: Latency::of(&measured.lateness),
             generator_busy: measured.generator_cpu.as_secs_f64()
-                / (seconds * load.threads as f64).max(f64::EPSILON),
+                / (seconds * load.busy_threads() as f64).max(f64::EPSILON),
             generator_cpu_us: measured.generator_cpu.as_secs_f64() * 1e6
                 / measured.answered().max(1) as f64,
             audit,

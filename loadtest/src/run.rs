@@ -79,14 +79,13 @@ impl Run {
             None => self.token.clone(),
         };
         let target = Target::new(&self.target, token)?;
-        let connections = self.connections.unwrap_or(profile.connections).get();
         let load = Load {
             arrival: match self.per_second.or(profile.per_second) {
                 Some(per_second) => Arrival::Open { per_second: per_second.get() },
                 None => Arrival::Closed,
             },
-            connections,
-            threads: self.threads.get().min(connections), // More would have nothing to do.
+            connections: self.connections.unwrap_or(profile.connections).get(),
+            threads: self.threads.get(),
             warm_up: Duration::from_secs(self.warm_up),
             lasting: match self.requests {
                 Some(many) => Lasting::Requests(many.get()),
@@ -94,10 +93,10 @@ impl Run {
             },
             seed: self.seed,
         };
-        // What cannot be written is told now, and not after the load.
+        // What cannot be written is told now, and not after the load. Until then it stays as it is.
         let json = self.json.as_ref().map(|file| {
-            let made = File::create(file).map_err(|error| named(file, error))?;
-            Ok::<_, Anything>((made, file))
+            let opened = File::options().write(true).create(true).truncate(false).open(file);
+            Ok::<_, Anything>((opened.map_err(|error| named(file, error))?, file))
         });
         let json = json.transpose()?;
         let machine = Machine::here(&std::env::temp_dir())?;
@@ -115,9 +114,10 @@ impl Run {
         let asked = Asked { profile: &profile, target: &self.target, load: &load };
         let report = Report::new(&asked, &machine, &measured, audit)?;
         println!("{report}");
-        if let Some((made, file)) = json {
+        if let Some((mut opened, file)) = json {
             let report = serde_json::to_string_pretty(&report)?;
-            (&made).write_all(report.as_bytes()).map_err(|error| named(file, error))?;
+            let written = opened.set_len(0).and_then(|()| opened.write_all(report.as_bytes()));
+            written.map_err(|error| named(file, error))?;
         }
         Ok(match &report.audit.untold {
             Some(_) => ExitCode::from(2),

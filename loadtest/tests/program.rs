@@ -33,6 +33,23 @@ fn what_cannot_be_measured_or_written_is_an_error() {
 }
 
 #[test]
+fn a_report_takes_the_place_of_another_only_when_there_is_one() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("report.json");
+    let before = "x".repeat(10_000);
+    std::fs::write(&file, &before).expect("it is written");
+    let run = |target: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox-loadtest"));
+        command.args(["run", "hot", target, "--requests", "3", "--warm-up", "0", "--json"]);
+        let status = command.arg(&file).output().expect("it starts").status;
+        (status.code(), std::fs::read_to_string(&file).expect("it is there"))
+    };
+    assert!(run("noop://127.0.0.1:1") == (Some(2), before), "nobody was reached");
+    let (code, report) = run("embedded");
+    assert!(code == Some(0) && report.starts_with("{\n") && report.ends_with("\n}"), "{report}");
+}
+
+#[test]
 fn a_signal_ends_it_and_nothing_is_left_behind() {
     for signal in [Signal::INT, Signal::TERM] {
         let home = tempfile::tempdir().expect("a directory");
