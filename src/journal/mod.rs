@@ -66,8 +66,8 @@ pub struct Options {
     /// records from passing for the journal's own bytes. An existing journal keeps its own.
     pub journal: u128,
     /// The length of a segment: 16 MiB unless said, at least 8 KiB, at most 1 GiB. May change
-    /// between starts. Whoever reads a journal has one in memory, and others of at least 64 MiB
-    /// together, or one more, while they are checked.
+    /// between starts. Whoever reads a journal has one in memory; beside it others are loaded and
+    /// checked, until they have 64 MiB together.
     pub segment_bytes: u64,
     /// The longest batch: 5 MiB unless said. Longer queues are written as several.
     pub batch_bytes_max: usize,
